@@ -1,0 +1,1 @@
+"""Temporal-retrieval-enhanced multi-modal popularity prediction of micro-videos (M3TR)."""

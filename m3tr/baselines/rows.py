@@ -1,0 +1,92 @@
+"""All baseline rows of the results table, and their forecasts as one table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from m3tr.baselines.base import LABELS, Baseline, Data, Label
+from m3tr.baselines.hawkes import Hawkes
+from m3tr.baselines.last_count import LastCount
+from m3tr.baselines.lightgbm import LightGBM
+from m3tr.baselines.mean import Mean
+from m3tr.baselines.ridge import Ridge
+from m3tr.progress import track
+
+SCHEMA: dict[str, pl.DataType] = {
+    "row": pl.String(),
+    "information": pl.String(),
+    "video_id": pl.String(),
+    "label": pl.String(),
+    "horizon": pl.Int64(),
+    "horizon_days": pl.Float64(),
+    "y": pl.Float64(),
+    "y_hat": pl.Float64(),
+    "lo": pl.Float64(),
+    "hi": pl.Float64(),
+}
+
+
+def baselines(tuning: int = 8, seeds: int = 3, n_jobs: int = 2, seed: int = 0) -> list[Baseline]:
+    """Every baseline, in the order of the results table.
+
+    Parameters
+    ----------
+    tuning, seeds, n_jobs, seed : int
+        See `LightGBM`; the other rows have nothing to tune.
+    """
+    return [
+        Mean(),
+        LastCount(),
+        Ridge(),
+        Hawkes(),
+        LightGBM("C", tuning, seeds, n_jobs, seed),
+        LightGBM("F", tuning, seeds, n_jobs, seed),
+        LightGBM("CF", tuning, seeds, n_jobs, seed),
+    ]
+
+
+def predictions(
+    rows: Sequence[Baseline], train: Data, validation: Data, test: Data
+) -> pl.DataFrame:
+    """Fit every row to both labels and forecast the test split.
+
+    Returns
+    -------
+    DataFrame with the columns `SCHEMA`: one row a baseline, label, video and horizon; the
+    baselines give no interval, so `lo` and `hi` are null.
+    """
+    tasks = [(row, label) for row in rows for label in LABELS]
+    parts = []
+    for row, label in track(tasks, "baselines"):
+        y_hat = row.fit(train, validation, label).predict(test)
+        parts.append(prediction_frame(row.name, row.information, label, test, y_hat))
+    return pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
+
+
+def prediction_frame(
+    row: str,
+    information: str,
+    label: Label,
+    data: Data,
+    y_hat: np.ndarray,
+    lo: np.ndarray | None = None,
+    hi: np.ndarray | None = None,
+) -> pl.DataFrame:
+    """Forecasts (N, H) of one row and label in log2 units, as a table like `SCHEMA`."""
+    y = data.y(label)
+    n, n_horizons = y.shape
+    flat = {
+        "video_id": np.repeat(data.examples["video_id"].to_numpy(), n_horizons),
+        "horizon": np.tile(np.arange(n_horizons), n),
+        "horizon_days": data.horizon_days.ravel(),
+        "y": y.ravel(),
+        "y_hat": np.asarray(y_hat, float).ravel(),
+        "lo": None if lo is None else np.asarray(lo, float).ravel(),
+        "hi": None if hi is None else np.asarray(hi, float).ravel(),
+    }
+    constants = {"row": row, "information": information, "label": label}
+    frame = pl.DataFrame({k: v for k, v in flat.items() if v is not None})
+    absent = [pl.lit(None, pl.Float64).alias(k) for k, v in flat.items() if v is None]
+    frame = frame.with_columns(*absent, **{k: pl.lit(v) for k, v in constants.items()})
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())

@@ -1,0 +1,94 @@
+"""params.yaml as typed, frozen settings; the only place that reads it."""
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from m3tr.data.settings import QualitySettings, TaskSettings
+from m3tr.errors import InputError
+from m3tr.evaluation.settings import EvaluationSettings
+from m3tr.features.settings import FeatureSettings
+from m3tr.hawkes.settings import HawkesSettings
+from m3tr.memory.settings import BankSettings
+from m3tr.registry.settings import RegistrySettings
+from m3tr.training.settings import TrainSettings
+
+FILE = "params.yaml"
+
+
+class Params(BaseModel):
+    """All settings of a workspace, by stage.
+
+    Attributes
+    ----------
+    name : str
+        Of the dataset; it names the MLflow experiment.
+    seed : int
+        Of everything random but the split (`task.seed`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int = 7
+    task: TaskSettings = TaskSettings()
+    quality: QualitySettings = QualitySettings()
+    features: FeatureSettings = FeatureSettings()
+    hawkes: HawkesSettings = HawkesSettings()
+    bank: BankSettings = BankSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluationSettings = EvaluationSettings()
+    registry: RegistrySettings = RegistrySettings()
+
+    @property
+    def leads_days(self) -> list[float]:
+        """Horizons as leads after the clock, days."""
+        age = self.task.observe.age or timedelta(0)
+        return [(h - age) / timedelta(days=1) for h in self.task.horizons]
+
+
+def read_params(workspace: Path) -> Params:
+    """Read and check `params.yaml` of a workspace.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, is no YAML mapping, or holds an unknown key or a bad value.
+    """
+    path = workspace / FILE
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except OSError:
+        raise InputError(
+            f"{path} cannot be read: copy the one of the repository and edit it"
+        ) from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise InputError(f"{path} is not valid YAML{line}: mend it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no settings: copy the one of the repository and edit it")
+    try:
+        return Params(**content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error)}") from None
+    except TypeError:
+        raise InputError(f"{path}: every key must be a word") from None
+
+
+def digest(workspace: Path) -> str:
+    """Short digest of params.yaml, for provenance."""
+    return hashlib.sha256((workspace / FILE).read_bytes()).hexdigest()[:12]
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}': remove it or correct its spelling"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message}" if key else message

@@ -1,0 +1,1 @@
+"""One module a source: each turns what a platform gives into the two tables."""

@@ -1,0 +1,1 @@
+"""Metrics, protocol, results table and report pages."""

@@ -1,0 +1,185 @@
+"""report.html: the results, the charts and what was retrieved, as one self-contained page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from m3tr.evaluation import charts
+from m3tr.evaluation.markdown import LABELS, Header, number, ranged
+from m3tr.evaluation.page import PAGE
+from m3tr.evaluation.table import OURS, Results
+
+MAX_NEIGHBOURHOODS = 8
+MAX_NEIGHBOURS = 4  # as many as the chart has colours for
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A retrieved video: its scores and its cumulative curve (counts) at `ages` (days)."""
+
+    video_id: str
+    score: float
+    content: float
+    trajectory: float
+    ages: Sequence[float]
+    curve: Sequence[float]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """A test video with its neighbours.
+
+    Attributes
+    ----------
+    video_id, title : str
+    ages : sequence of float
+        Ages in days, before and after the observation age.
+    curve : sequence of float
+        Cumulative count of the target at `ages`.
+    observed_days : float
+        Observation age in days.
+    neighbours : list of Neighbour
+        Best first.
+    """
+
+    video_id: str
+    title: str
+    ages: Sequence[float]
+    curve: Sequence[float]
+    observed_days: float
+    neighbours: Sequence[Neighbour] = field(default_factory=list)
+
+
+def render(
+    scores: Results,
+    predictions: pl.DataFrame,
+    header: Header,
+    neighbourhoods: Sequence[Neighbourhood] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> str:
+    """The page as HTML; arguments as for `write_report`."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    row = OURS if OURS in predictions["row"].unique() else predictions["row"][-1]
+    labels = []
+    for label, title in LABELS.items():
+        own = scores.headline(label)
+        if own.is_empty():
+            continue
+        lines = [_line(line) for line in own.iter_rows(named=True)]
+        pictures = [
+            {"title": p["title"], "note": p["note"], "svg": Markup(p["svg"])}
+            for p in _charts(scores, predictions, label, row)
+        ]
+        labels.append({"title": title, "rows": lines, "charts": pictures})
+    shown = [
+        {
+            "video_id": n.video_id,
+            "title": n.title,
+            "neighbours": list(n.neighbours)[:MAX_NEIGHBOURS],
+            "svg": Markup(_neighbourhood(n, i)),
+        }
+        for i, n in enumerate(neighbourhoods[:MAX_NEIGHBOURHOODS])
+    ]
+    return environment.from_string(PAGE).render(
+        title=f"Results on {header.dataset}",
+        random=header.split != "temporal",
+        header=header.lines(scores),
+        tiles=_tiles(scores, row),
+        labels=labels,
+        neighbourhoods=shown,
+        provenance=provenance or {},
+    )
+
+
+def write_report(
+    path: Path,
+    scores: Results,
+    predictions: pl.DataFrame,
+    header: Header,
+    neighbourhoods: Sequence[Neighbourhood] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the page to `path`; it loads nothing from elsewhere and has no script.
+
+    Parameters
+    ----------
+    path : Path
+    scores : Results
+    predictions : DataFrame
+        What `scores` was made from.
+    header : Header
+    neighbourhoods : sequence of Neighbourhood
+        The first eight are shown, each with its four best neighbours.
+    provenance : mapping
+        Name and value of each line of the provenance block.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = render(scores, predictions, header, neighbourhoods, provenance)
+    path.write_text(page, encoding="utf-8")
+
+
+def _charts(scores: Results, predictions: pl.DataFrame, label: str, row: str) -> list[dict]:
+    svg, shown = charts.scatter(predictions, label, row)
+    some = f"{shown} of {scores.n_test} test videos, drawn at random"
+    note = some if shown < scores.n_test else f"All {shown} test videos"
+    pictures = [{"title": f"{row}: forecast against outcome", "svg": svg, "note": f"{note}."}]
+    if len(scores.horizon_days) > 1:
+        pictures.append(
+            {
+                "title": "nMSE by horizon",
+                "svg": charts.by_horizon(scores, label),
+                "note": "Lower is better; bars are 95 % intervals.",
+            }
+        )
+    for group, name in (("class", "trajectory class"), ("age", "observation age")):
+        drawn = charts.by_group(scores, label, group)
+        if drawn is not None:
+            own = scores.select(label, group).select("level", "n").unique(maintain_order=True)
+            sizes = ", ".join(f"{level} ({n})" for level, n in own.iter_rows())
+            note = f"Error over the variance of the whole test set. Videos: {sizes}."
+            pictures.append({"title": f"nMSE by {name}", "svg": drawn, "note": note})
+    return pictures
+
+
+def _neighbourhood(n: Neighbourhood, index: int) -> str:
+    # titles stay out of the picture: numbers point to the table below it
+    curves = [("this video", n.ages, n.curve)]
+    curves += [(str(j), b.ages, b.curve) for j, b in enumerate(n.neighbours[:MAX_NEIGHBOURS], 1)]
+    return charts.trajectories(curves, n.observed_days, str(index))
+
+
+def _line(line: dict[str, Any]) -> dict[str, Any]:
+    cells = []
+    for key in ("nmse", "src", "mae", "precision_top20", "skill", "difference"):
+        text, _, rest = ranged(line, key).partition(" ") if f"{key}_lo" in line else (
+            number(line[key]), "", ""
+        )  # fmt: skip
+        cells.append((text, rest))
+    cells += [(number(line[k]), "") for k in ("coverage", "width")]
+    return {
+        "row": line["row"],
+        "information": line["information"],
+        "cells": cells,
+        "ours": line["row"] == OURS,
+    }
+
+
+def _tiles(scores: Results, row: str) -> list[tuple[str, str]]:
+    """The headline scores of one row, as (name, value)."""
+    own = scores.headline("increment").filter(pl.col("row") == row)
+    if own.is_empty():
+        return []
+    line = own.row(0, named=True)
+    named = (("nMSE", "nmse"), ("SRC", "src"), ("MAE, log2", "mae"), ("skill", "skill"))
+    tiles = [(f"{row}: {name}", number(line[key])) for name, key in named]
+    if math.isfinite(line["coverage"]):
+        tiles.append((f"{row}: interval coverage", number(line["coverage"])))
+    return tiles

@@ -1,0 +1,198 @@
+"""One evaluation: forecasts of the test split by M3TR and the baselines, scored and shown."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from m3tr.baselines.base import Data
+from m3tr.baselines.rows import baselines, prediction_frame, predictions
+from m3tr.data.windows import observed
+from m3tr.evaluation.bounds import check, to_json
+from m3tr.evaluation.classes import trajectory_classes
+from m3tr.evaluation.markdown import Header, to_markdown
+from m3tr.evaluation.report import Neighbour, Neighbourhood, write_report
+from m3tr.evaluation.settings import EvaluationSettings
+from m3tr.evaluation.table import results
+from m3tr.features.store import Features
+from m3tr.memory.bank import Neighbours
+from m3tr.model.forecaster import Forecaster
+
+SHOWN = 6  # test videos whose neighbours are drawn
+POINTS = 40  # of a drawn curve
+
+
+def evaluate(
+    forecaster: Forecaster,
+    videos: pl.DataFrame,
+    feedback: pl.DataFrame,
+    examples: pl.DataFrame,
+    features: Features,
+    settings: EvaluationSettings,
+    seed: int,
+    header: Header,
+    folder: Path,
+    provenance: Mapping[str, Any],
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Forecast the test split and write results.md, results.json and report.html to `folder`.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+    videos, feedback, examples : DataFrame
+        The clean tables and all examples.
+    features : Features
+        Of the examples, in their order.
+    settings : EvaluationSettings
+    seed : int
+    header : Header
+        What the numbers must be read with.
+    folder : Path
+        Created where it does not exist.
+    provenance : mapping
+        Shown in the report.
+
+    Returns
+    -------
+    predictions : DataFrame
+        One row a table row, label, video and horizon (`baselines.rows.SCHEMA`).
+    figures : dict
+        `headline` (nmse, src, mae of M3TR), `nmse` by row, and `bounds`.
+    """
+    by_split = {
+        split: split_data(forecaster, videos, feedback, examples, features, split)
+        for split in ("train", "validation", "test")
+    }
+    rows = baselines(settings.tuning, settings.seeds, settings.n_jobs, seed)
+    test = by_split["test"]
+    parts = [predictions(rows, by_split["train"], by_split["validation"], test)]
+    content = features.select(test.examples["video_id"].to_list())
+    forecast = forecaster.predict(test.videos, feedback, features=content)
+    shape = (len(test), -1)
+    grid = {c: forecast[c].to_numpy().reshape(shape) for c in forecast.columns[3:]}
+    interval = grid["increment_lo"], grid["increment_hi"]
+    parts.append(prediction_frame("M3TR", "CFR", "increment", test, grid["increment"], *interval))
+    parts.append(prediction_frame("M3TR", "CFR", "total", test, grid["total"]))
+    everything = pl.concat(parts)
+
+    classes = trajectory_classes(feedback, test.examples, test.target)
+    scores = results(everything, test.examples, classes, settings.bootstrap, seed)
+    table = to_json(scores)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(table, indent=2) + "\n")
+    (folder / "results.md").write_text(to_markdown(scores, header, batched=settings.batched))
+    shown = neighbourhoods(forecaster, test, content, videos, feedback, seed)
+    write_report(folder / "report.html", scores, everything, header, shown, provenance)
+    ours = table["M3TR"]
+    figures = {
+        "headline": {name: ours[name] for name in ("nmse", "src", "mae")},
+        "nmse": {row: scored["nmse"] for row, scored in table.items()},
+        "bounds": check(table, settings.bounds),
+    }
+    return everything, figures
+
+
+def split_data(
+    forecaster: Forecaster,
+    videos: pl.DataFrame,
+    feedback: pl.DataFrame,
+    examples: pl.DataFrame,
+    features: Features,
+    split: str,
+) -> Data:
+    """One split as the baselines see it, with the forecaster's own covariates."""
+    own = examples.filter(pl.col("split") == split)
+    rows = own.select("video_id").join(videos, on="video_id", how="left", maintain_order="left")
+    seen = observed(feedback, own)
+    content = features.select(own["video_id"].to_list())
+    return Data(
+        examples=own,
+        videos=rows,
+        observed=seen,
+        X_feedback=forecaster.feedback.transform(seen, own),
+        X_content=forecaster.content.transform(rows, content),
+        kinds=forecaster.feedback.kinds,
+        target=forecaster.task.target,
+    )
+
+
+def neighbourhoods(
+    forecaster: Forecaster,
+    test: Data,
+    features: Features,
+    videos: pl.DataFrame,
+    feedback: pl.DataFrame,
+    seed: int,
+) -> list[Neighbourhood]:
+    """Some test videos, drawn at random, with what was retrieved for each."""
+    pick = np.sort(np.random.default_rng(seed).permutation(len(test))[:SHOWN])
+    chosen = test.examples[pick.tolist()]
+    queries = forecaster.queries(
+        test.videos[pick.tolist()], feedback, features=features.select(chosen["video_id"].to_list())
+    )
+    found = forecaster.retrieve(queries)
+    titles = (
+        dict(videos.select("video_id", "title").iter_rows()) if "title" in videos.columns else {}
+    )
+    curve = Curves(feedback, videos, test.target)
+    out = []
+    for i, example in enumerate(chosen.iter_rows(named=True)):
+        ages = np.linspace(0, example["horizon_days"][-1], POINTS)
+        out.append(
+            Neighbourhood(
+                video_id=example["video_id"],
+                title=titles.get(example["video_id"]) or "",
+                ages=ages.tolist(),
+                curve=curve(example["video_id"], ages),
+                observed_days=example["age_days"],
+                neighbours=_neighbours(forecaster, found, i, ages, curve, titles),
+            )
+        )
+    return out
+
+
+def _neighbours(
+    forecaster: Forecaster,
+    found: Neighbours,
+    row: int,
+    ages: np.ndarray,
+    curve: "Curves",
+    titles: Mapping[str, str | None],
+) -> list[Neighbour]:
+    ids = forecaster.bank.items["video_id"]
+    return [
+        Neighbour(
+            video_id=ids[int(item)],
+            score=float(found.score[row, j]),
+            content=float(found.content[row, j]),
+            trajectory=float(found.trajectory[row, j]),
+            ages=ages.tolist(),
+            curve=curve(ids[int(item)], ages),
+            title=titles.get(ids[int(item)]) or "",
+        )
+        for j, item in enumerate(found.index[row])
+        if item >= 0
+    ]
+
+
+class Curves:
+    """Cumulative counts of the target by video; for pictures only, they see the whole life."""
+
+    def __init__(self, feedback: pl.DataFrame, videos: pl.DataFrame, target: str) -> None:
+        born = videos.select("video_id", "published_at")
+        rows = feedback.filter(pl.col("kind") == target).join(born, on="video_id")
+        age = (pl.col("time") - pl.col("published_at")).dt.total_microseconds() / 86_400e6
+        rows = rows.select("video_id", "count", age=age).sort("video_id", "age")
+        self._rows = rows.partition_by("video_id", as_dict=True, include_key=False)
+
+    def __call__(self, video_id: str, ages: np.ndarray) -> list[float]:
+        """Counts in (0, age] at each of `ages`, days."""
+        rows = self._rows.get((video_id,))
+        if rows is None:
+            return [0.0] * len(ages)
+        sums = np.concatenate([[0], np.cumsum(rows["count"].to_numpy())])
+        place = np.searchsorted(rows["age"].to_numpy(), ages, side="right")
+        return sums[place].astype(float).tolist()

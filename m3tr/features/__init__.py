@@ -1,0 +1,1 @@
+"""Content features: media decoding, encoders, resumable extraction."""

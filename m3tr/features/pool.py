@@ -1,0 +1,182 @@
+"""Work in other processes, of which any may crash or hang.
+
+Decoders are C code fed with strangers' files: a crash must cost one file, not the stage. Each
+worker holds one item at a time, so the parent always knows which item killed it (a
+`ProcessPoolExecutor` only knows that its pool is broken). Workers are fresh interpreters and do
+not run the caller's main module again, so scripts and notebooks need no guard.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+READY, RESULT, GONE = "ready", "result", "gone"  # what a worker says, or does not
+MAX_FAILED_STARTS = 3
+BOOT = "import sys; from m3tr.features.pool import serve; serve(int(sys.argv[1]))"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no result: its worker `crashed`, `hung`, or the function `raised`."""
+
+    kind: str
+    message: str
+
+
+class _Worker:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.connection, child = Pipe()
+        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", BOOT, str(child.fileno())],
+            pass_fds=(child.fileno(),),
+            env={**os.environ, **one_thread, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        child.close()
+        self.connection.send(function)
+        self.ready = False
+        self.item: int | None = None
+        self.deadline = float("inf")
+
+    def give(self, index: int, item: Any, seconds: float) -> None:
+        self.item = index
+        self.deadline = time.monotonic() + seconds
+        self.connection.send(item)
+
+    def hear(self) -> tuple[str, Any]:
+        """What it says: READY, RESULT with the result, or GONE where it died."""
+        try:
+            said, result = self.connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self.end(grace=1.0)
+            return GONE, None
+        if said == READY:
+            self.ready = True
+        else:
+            self.item, self.deadline = None, float("inf")
+        return said, result
+
+    def end(self, grace: float = 0.0) -> None:
+        """Kill it, unless it ends by itself within `grace` seconds."""
+        try:
+            self.process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+
+def run(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    *,
+    workers: int,
+    seconds: float,
+    retries: int = 1,
+) -> Iterator[tuple[int, Any]]:
+    """Call `function` on every item in worker processes.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name (it is pickled by reference).
+    items : sequence
+        Picklable arguments.
+    workers : int
+        Processes at most.
+    seconds : float
+        Wall time after which an item counts as hung and its worker is killed.
+    retries : int
+        Further tries, each on a fresh worker, for an item whose worker died.
+
+    Yields
+    ------
+    (int, Any)
+        Index of the item and its result or `Failure`, in order of completion.
+
+    Raises
+    ------
+    RuntimeError
+        Where workers cannot even start.
+    """
+    queue, tries = deque(range(len(items))), [0] * len(items)
+    staff: list[_Worker] = []
+    failed_starts = 0
+    try:
+        while queue or any(worker.item is not None for worker in staff):
+            outstanding = len(queue) + sum(worker.item is not None for worker in staff)
+            while len(staff) < min(workers, outstanding):
+                staff.append(_Worker(function))
+            for worker in staff:
+                if worker.ready and worker.item is None and queue:
+                    index = queue.popleft()
+                    with suppress(OSError):  # it died while idle: seen below as it is closed
+                        worker.give(index, items[index], seconds)
+            for worker in _talking(staff):
+                item, (said, result) = worker.item, worker.hear()
+                if said == READY:
+                    failed_starts = 0
+                elif said == RESULT:
+                    assert item is not None
+                    yield item, result
+                else:
+                    staff.remove(worker)
+                    failed_starts += not worker.ready
+                    if failed_starts >= MAX_FAILED_STARTS:
+                        raise RuntimeError("worker processes die at their start")
+                    if item is None:
+                        continue
+                    tries[item] += 1
+                    if tries[item] <= retries:
+                        queue.append(item)  # behind the others
+                    else:
+                        code = worker.process.returncode
+                        yield item, Failure("crashed", f"exit status {code}")
+            for worker in [w for w in staff if time.monotonic() > w.deadline]:
+                staff.remove(worker)
+                worker.end()
+                if worker.item is not None:
+                    yield worker.item, Failure("hung", f"no result after {seconds:g} s")
+    finally:
+        for worker in staff:
+            worker.end()
+
+
+def _talking(staff: list[_Worker]) -> list[_Worker]:
+    """Workers with something to hear, at the latest when the first deadline passes."""
+    soonest = min(worker.deadline for worker in staff)
+    timeout = None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
+    heard = wait([worker.connection for worker in staff], timeout)
+    return [worker for worker in staff if worker.connection in heard]
+
+
+def serve(descriptor: int) -> None:
+    """The life of a worker: take the function, then items, until the parent is gone."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    connection: Connection = Connection(descriptor)
+    try:
+        function = connection.recv()
+        connection.send((READY, None))
+        while True:
+            item = connection.recv()
+            try:
+                result = function(item)
+            except Exception as error:
+                result = Failure("raised", f"{type(error).__name__}: {error}")
+            connection.send((RESULT, result))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return

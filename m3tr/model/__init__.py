@@ -1,0 +1,1 @@
+"""The M3TR network and the forecaster built around it."""

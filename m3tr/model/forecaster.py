@@ -1,0 +1,363 @@
+"""M3TR as one value: everything from two tables to forecasts, saved in one folder.
+
+forecaster = Forecaster.load(folder)
+forecaster.predict(videos, feedback)   # -> one row a video and horizon
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.duplicates import near_duplicates
+from m3tr.data.settings import TaskSettings
+from m3tr.data.windows import clocks, observed
+from m3tr.errors import InputError
+from m3tr.features.extract import extract
+from m3tr.features.settings import FeatureSettings
+from m3tr.features.store import Features
+from m3tr.memory.bank import Bank, Neighbours
+from m3tr.memory.keys import KeyMaker
+from m3tr.memory.settings import BankSettings
+from m3tr.model.base import BaseForecast
+from m3tr.model.boosted import BoostedHead
+from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
+from m3tr.model.tokens import Tokeniser
+
+if TYPE_CHECKING:
+    from m3tr.hawkes.process import MambaHawkes
+    from m3tr.model.network import M3TRNetwork
+
+IDENTITY = ("video_id", "title", "creator_id", "media")
+
+
+@dataclass(frozen=True)
+class Queries:
+    """N videos to be forecast, each on its clock, and all that may be known of them by then.
+
+    Attributes
+    ----------
+    examples : DataFrame
+        `video_id`, `published_at`, `observed_at`, `age_days`, `horizon_days`.
+    videos : DataFrame
+        Rows of the videos table, aligned with `examples`.
+    observed : DataFrame
+        Feedback up to each clock (`windows.observed`).
+    features : Features
+        Content features, aligned with `examples`.
+    x_s : ndarray, shape (N, D_s)
+        Temporal representation at the clock.
+    """
+
+    examples: pl.DataFrame
+    videos: pl.DataFrame
+    observed: pl.DataFrame
+    features: Features
+    x_s: np.ndarray
+
+    def select(self, rows: np.ndarray) -> "Queries":
+        """Some of the videos."""
+        examples = self.examples[rows.tolist()]
+        return Queries(
+            examples,
+            self.videos[rows.tolist()],
+            self.observed.join(examples.select("video_id"), on="video_id", how="semi"),
+            self.features.select(examples["video_id"].to_list()),
+            self.x_s[rows],
+        )
+
+
+@dataclass
+class Forecaster:
+    """Base forecast, retrieval, networks and boosted head (docs/model.md, sections 3 to 5).
+
+    Attributes
+    ----------
+    task, bank_settings, feature_settings
+        Settings it was trained with.
+    feedback, content : covariates
+        Fitted on the training split, like `tokeniser`, `key_maker` and `base`.
+    mhp : MambaHawkes
+    bank : Bank
+        Training videos; values `x_s`, `increment`, `residual` (out of fold), `token.*`, `mask.*`.
+    networks : sequence of M3TRNetwork
+        Their forecasts are averaged.
+    boosted : BoostedHead
+    half_width : ndarray, shape (H,)
+        Half width of the conformal prediction intervals, log2 units.
+    """
+
+    task: TaskSettings
+    bank_settings: BankSettings
+    feature_settings: FeatureSettings
+    feedback: FeedbackCovariates
+    content: ContentCovariates
+    tokeniser: Tokeniser
+    key_maker: KeyMaker
+    base: BaseForecast
+    mhp: "MambaHawkes"
+    bank: Bank
+    networks: Sequence["M3TRNetwork"] = ()
+    boosted: BoostedHead | None = None
+    half_width: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def predict(
+        self,
+        videos: pl.DataFrame,
+        feedback: pl.DataFrame,
+        observed_at: datetime | None = None,
+        features: Features | None = None,
+    ) -> pl.DataFrame:
+        """Forecast the target's count at every horizon.
+
+        Parameters
+        ----------
+        videos, feedback : DataFrame
+            The two tables (docs/data.md); feedback after the clock is not used.
+        observed_at : datetime, optional
+            The clock of all videos; without it, the task's own.
+        features : Features, optional
+            Already extracted content features; without them they are extracted from the media
+            paths (absolute, or relative to the working directory) and texts.
+
+        Returns
+        -------
+        DataFrame
+            `video_id`, `horizon`, `horizon_days`, `increment`, `total`, `increment_lo`,
+            `increment_hi`: log2(1 + count), a row for each video and horizon, in the order of
+            `videos`.
+        """
+        queries = self.queries(videos, feedback, observed_at, features)
+        neighbours = self.retrieve(queries)
+        increment = self.forecast(queries, neighbours)
+        n, h = increment.shape
+        seen = (
+            queries.observed.filter(pl.col("kind") == self.task.target, pl.col("age_days") > 0)
+            .group_by("video_id")
+            .agg(pl.col("count").sum())
+        )
+        count = queries.examples.join(seen, on="video_id", how="left", maintain_order="left")
+        before = count["count"].fill_null(0).to_numpy()[:, None]
+        return pl.DataFrame(
+            {
+                "video_id": np.repeat(queries.examples["video_id"].to_numpy(), h),
+                "horizon": np.tile(np.arange(h), n),
+                "horizon_days": queries.examples["horizon_days"].explode().to_numpy(),
+                "increment": increment.ravel(),
+                "total": np.log2(before + np.exp2(increment)).ravel(),
+                "increment_lo": np.maximum(increment - self.half_width, 0).ravel(),
+                "increment_hi": (increment + self.half_width).ravel(),
+            }
+        )
+
+    def queries(
+        self,
+        videos: pl.DataFrame,
+        feedback: pl.DataFrame,
+        observed_at: datetime | None = None,
+        features: Features | None = None,
+    ) -> Queries:
+        """What may be known of `videos` on the clock; InputError where one is not yet published."""
+        task = self.task
+        if observed_at is not None:
+            leads = [h - (task.observe.age or h * 0) for h in task.horizons]
+            task = TaskSettings.model_validate(
+                {
+                    "target": task.target,
+                    "observe": {"until": observed_at},
+                    "horizons": leads,
+                    "split": "random",
+                }
+            )
+        examples = clocks(videos, task)
+        if examples.height < videos.height:
+            late = videos.join(examples, on="video_id", how="anti").row(0, named=True)
+            raise InputError(
+                f"video {late['video_id']} is published at {late['published_at']}, after the "
+                "clock: leave it out or predict later"
+            )
+        unknown = set(feedback["kind"].unique()) - set(self.feedback.kinds)
+        if unknown:
+            raise InputError(
+                f"feedback of the kind {min(unknown)!r} was not in the training data: leave it out"
+            )
+        if features is None:
+            features, _, _ = extract(videos, Path(), None, self.feature_settings)
+        seen = observed(feedback, examples)
+        ids = examples["video_id"].to_list()
+        return Queries(examples, videos, seen, features.select(ids), self.represent(seen, examples))
+
+    def represent(self, seen: pl.DataFrame, examples: pl.DataFrame) -> np.ndarray:
+        """X_s (N, D_s) of the examples from their observed feedback."""
+        from m3tr.hawkes.events import batch
+        from m3tr.hawkes.representation import represent
+
+        ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
+        events = batch(seen, ids, ages, self.feedback.kinds)
+        return represent(self.mhp, events, self.leads)[0]
+
+    @property
+    def leads(self) -> list[float]:
+        """Horizons as leads after the clock, days."""
+        return [
+            (h - (self.task.observe.age or h * 0)).total_seconds() / 86_400
+            for h in self.task.horizons
+        ]
+
+    def covariates(self, queries: Queries) -> np.ndarray:
+        """All numbers of the queries, shape (N, D): feedback, content, X_s."""
+        parts = [
+            self.feedback.transform(queries.observed, queries.examples),
+            self.content.transform(queries.videos, queries.features),
+            self.key_maker.standardise(queries.x_s),
+        ]
+        return np.hstack(parts)
+
+    def retrieve(self, queries: Queries) -> Neighbours:
+        """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
+        identity = [
+            t.select([c for c in IDENTITY if c in t.columns])
+            for t in (queries.videos, self.bank.items)
+        ]
+        together = pl.concat(identity, how="diagonal").unique("video_id", maintain_order=True)
+        groups = near_duplicates(together)
+        own = queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
+        causal = self.task.split == "temporal"
+        return self.bank.with_groups(groups).search(
+            self.key_maker.keys(queries.x_s, queries.features.embeddings()),
+            self.bank_settings.k,
+            self.bank_settings.eta,
+            known_by=queries.examples["observed_at"].to_numpy() if causal else None,
+            exclude=own["group"].to_numpy(),
+        )
+
+    def inputs(
+        self, queries: Queries, neighbours: Neighbours, base: np.ndarray | None = None
+    ) -> Inputs:
+        """Network inputs; `base` (N, H) replaces the base forecast (out of fold, in training)."""
+        x = self.covariates(queries)
+        base = self.base.predict(x) if base is None else base
+        weights = neighbours.weights(self.bank_settings.weighting, self.bank_settings.temperature)
+        labels, residuals = self.bank.values["increment"], self.bank.values["residual"]
+        feedback = len(self.feedback.names)
+        content = len(self.content.names)
+        temporal = np.hstack([x[:, :feedback], x[:, feedback + content :], base])
+        metadata = x[:, feedback : feedback + content]
+        return Inputs(
+            video=self.tokeniser.tokens(queries.features, metadata, temporal),
+            retrieved=retrieved_tokens(self.bank_tokens, neighbours, weights),
+            summary=label_summary(labels, residuals, neighbours, weights, base),
+            base=base,
+            numbers=np.hstack([x, base]),
+        )
+
+    @cached_property
+    def bank_tokens(self) -> Tokens:
+        """Tokens of the bank's items."""
+        values = self.bank.values
+        names = [n.removeprefix("mask.") for n in values if n.startswith("mask.")]
+        return Tokens(
+            {m: values[f"token.{m}"] for m in names}, {m: values[f"mask.{m}"] for m in names}
+        )
+
+    def forecast(self, queries: Queries, neighbours: Neighbours) -> np.ndarray:
+        """Increment at every horizon (N, H), log2(1 + count), never below 0."""
+        return self.forecast_inputs(self.inputs(queries, neighbours))
+
+    def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
+        """The same, from inputs."""
+        from m3tr.model.network import residuals
+
+        parts = [np.mean([residuals(network, inputs) for network in self.networks], 0)]
+        if self.boosted is not None:
+            parts.append(self.boosted.predict(inputs.everything))
+        return np.maximum(inputs.base + np.mean(parts, 0), 0.0)
+
+    def save(self, folder: Path) -> None:
+        """Write everything to `folder`, replacing what was there at once."""
+        from safetensors.numpy import save_file
+
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        state = {
+            "task": self.task.model_dump(mode="json"),
+            "bank": self.bank_settings.model_dump(mode="json"),
+            "features": self.feature_settings.model_dump(mode="json"),
+            "feedback": self.feedback.state(),
+            "content": self.content.state(),
+            "networks": [asdict(network.config) for network in self.networks],
+        }
+        (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
+        arrays = {"half_width": self.half_width}
+        for name, part in self._fitted().items():
+            arrays |= {f"{name}/{key}": value for key, value in part.items()}
+        for i, network in enumerate(self.networks):
+            weights = {k: v.detach().numpy() for k, v in network.state_dict().items()}
+            arrays |= {f"network{i}/{key}": value for key, value in weights.items()}
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / "arrays.safetensors"
+        )
+        self.mhp.save(partial / "mhp")
+        self.bank.save(partial / "bank")
+        if self.boosted is not None:
+            for h, text in enumerate(self.boosted.models):
+                (partial / f"boosted.{h}.txt").write_text(text)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Forecaster":
+        """Read what `save` wrote; InputError where `folder` holds no forecaster."""
+        from safetensors.numpy import load_file
+
+        from m3tr.hawkes.process import MambaHawkes
+        from m3tr.model.network import load_network
+
+        folder = Path(folder)
+        try:
+            state = json.loads((folder / "forecaster.json").read_text())
+        except (OSError, json.JSONDecodeError):
+            raise InputError(f"{folder} holds no forecaster: run the stage `train`") from None
+        arrays = load_file(folder / "arrays.safetensors")
+
+        def part(name: str) -> dict[str, np.ndarray]:
+            return {
+                k.removeprefix(name + "/"): v for k, v in arrays.items() if k.startswith(name + "/")
+            }
+
+        boosted = sorted(folder.glob("boosted.*.txt"), key=lambda p: int(p.name.split(".")[1]))
+        return cls(
+            task=TaskSettings.model_validate(state["task"]),
+            bank_settings=BankSettings(**state["bank"]),
+            feature_settings=FeatureSettings(**state["features"]),
+            feedback=FeedbackCovariates.from_state(state["feedback"]),
+            content=ContentCovariates.from_state(state["content"]),
+            tokeniser=Tokeniser.from_arrays(part("tokeniser")),
+            key_maker=KeyMaker.from_arrays(part("keys")),
+            base=BaseForecast.from_arrays(part("base")),
+            mhp=MambaHawkes.load(folder / "mhp"),
+            bank=Bank.load(folder / "bank"),
+            networks=[
+                load_network(config, part(f"network{i}"))
+                for i, config in enumerate(state["networks"])
+            ],
+            boosted=BoostedHead([p.read_text() for p in boosted]) if boosted else None,
+            half_width=arrays["half_width"],
+        )
+
+    def _fitted(self) -> Mapping[str, Mapping[str, np.ndarray]]:
+        return {
+            "tokeniser": self.tokeniser.arrays,
+            "keys": self.key_maker.arrays,
+            "base": self.base.arrays,
+        }

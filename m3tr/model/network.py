@@ -1,0 +1,161 @@
+"""The M3TR network: paired cross attention, attentive pooling, non-linear head (docs/model.md, 5).
+
+Notable:
+- one pair of cross attentions a modality: the video asks what was retrieved, and the reverse;
+- what is missing is masked, never zero-filled: a modality without tokens contributes a learned
+  vector that says so;
+- the head forecasts the residual of a base forecast, for all horizons at once.
+
+Letters in shape comments: B videos, T tokens, W width, H horizons.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m3tr.model.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the network.
+
+    Attributes
+    ----------
+    dims : mapping
+        Modality -> size of its tokens.
+    summary : int
+        Size of the neighbours' label summary.
+    horizons : int
+    width, heads, hidden : int
+        Size of an embedded token, attention heads, hidden units of the head.
+    dropout : float
+    """
+
+    dims: Mapping[str, int]
+    summary: int
+    horizons: int
+    width: int = 32
+    heads: int = 4
+    hidden: int = 128
+    dropout: float = 0.1
+
+
+class CrossAttention(nn.Module):
+    """Pre-norm attention of `x` on `y`, residual; rows whose `y` is empty pass through unchanged."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_x, self.norm_y = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+
+    def forward(self, x: Tensor, y: Tensor, y_mask: Tensor) -> Tensor:
+        """x (B, T, W) asks y (B, T', W), of which `y_mask` (B, T') is present -> (B, T, W)."""
+        some = y_mask.any(1)
+        absent = ~(y_mask | ~some[:, None])  # an all-absent row would give NaN: attend, then drop
+        y = self.norm_y(y)
+        answer, _ = self.attention(self.norm_x(x), y, y, absent, need_weights=False)
+        return x + answer * some[:, None, None]
+
+
+class AttentivePooling(nn.Module):
+    """Tokens to one vector by learned attention; a learned vector where there is no token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        self.absent = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, W), mask (B, T) -> (B, W)."""
+        some = mask.any(1, keepdim=True)
+        score = self.score(x).squeeze(-1).masked_fill(~mask & some, -torch.inf)
+        pooled = torch.einsum("bt,btw->bw", score.softmax(1), x)
+        return torch.where(some, pooled, self.absent)
+
+
+class PairedCrossAttention(nn.Module):
+    """X -> X_R and X_R -> X for one modality, each pooled to one vector."""
+
+    def __init__(self, dim: int, config: NetworkConfig) -> None:
+        super().__init__()
+        c = config
+        self.embed = nn.Sequential(nn.Linear(dim, c.width), nn.GELU(), nn.Linear(c.width, c.width))
+        self.ask = CrossAttention(c.width, c.heads, c.dropout)
+        self.answer = CrossAttention(c.width, c.heads, c.dropout)
+        self.pool, self.pool_r = AttentivePooling(c.width), AttentivePooling(c.width)
+
+    def forward(self, x: Tensor, mask: Tensor, x_r: Tensor, mask_r: Tensor) -> Tensor:
+        """x, x_r (B, T, D) with masks (B, T) -> (B, 2 W)."""
+        e, e_r = self.embed(x), self.embed(x_r)
+        forth = self.pool(self.ask(e, e_r, mask_r), mask)
+        back = self.pool_r(self.answer(e_r, e, mask), mask_r)
+        return torch.cat([forth, back], 1)
+
+
+class M3TRNetwork(nn.Module):
+    """Residual of the base forecast, from a video, what was retrieved, and how that turned out."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        self.pairs = nn.ModuleDict({m: PairedCrossAttention(d, c) for m, d in c.dims.items()})
+        size = 2 * c.width * len(c.dims) + c.summary
+        last = nn.Linear(c.hidden, c.horizons)
+        nn.init.zeros_(last.weight)  # training starts at the base forecast
+        nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(
+            nn.LayerNorm(size),
+            nn.Dropout(c.dropout),
+            nn.Linear(size, c.hidden),
+            nn.GELU(),
+            nn.Dropout(c.dropout),
+            last,
+        )
+
+    def forward(
+        self,
+        x: Mapping[str, Tensor],
+        mask: Mapping[str, Tensor],
+        x_r: Mapping[str, Tensor],
+        mask_r: Mapping[str, Tensor],
+        summary: Tensor,
+    ) -> Tensor:
+        """Tokens of the video and of X_R by modality, label summary (B, S) -> residuals (B, H)."""
+        vectors = [pair(x[m], mask[m], x_r[m], mask_r[m]) for m, pair in self.pairs.items()]
+        return self.head(torch.cat([*vectors, summary], 1))
+
+
+def arguments(inputs: Inputs) -> tuple[Any, ...]:
+    """The network's arguments for all rows of `inputs`, as tensors."""
+    parts = (inputs.video.x, inputs.video.mask, inputs.retrieved.x, inputs.retrieved.mask)
+    tokens = ({m: torch.from_numpy(a) for m, a in part.items()} for part in parts)
+    return (*tokens, torch.from_numpy(inputs.summary))
+
+
+def pick(arguments: tuple[Any, ...], rows: Tensor) -> tuple[Any, ...]:
+    """The arguments for some rows."""
+    *parts, summary = arguments
+    return (*({m: a[rows] for m, a in part.items()} for part in parts), summary[rows])
+
+
+def residuals(network: M3TRNetwork, inputs: Inputs, batch_size: int = 1024) -> np.ndarray:
+    """Residuals (N, H) of the base forecast by one network, log2 units."""
+    network.eval()
+    everything = arguments(inputs)
+    rows = torch.arange(len(inputs.base)).split(batch_size)
+    with torch.inference_mode():
+        parts = [network(*pick(everything, r)).double().numpy() for r in rows]
+    return np.concatenate(parts) if parts else np.zeros_like(inputs.base)
+
+
+def load_network(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> M3TRNetwork:
+    """A trained network from its configuration and weights."""
+    network = M3TRNetwork(NetworkConfig(**config))
+    network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
+    return network.eval()

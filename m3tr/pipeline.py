@@ -1,0 +1,120 @@
+"""Run the stages of a workspace through DVC, which decides what has changed."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3tr.config import read_params
+from m3tr.errors import InputError
+
+PACKAGE = Path(__file__).parent
+GRAPH = PACKAGE.parent / "dvc.yaml"
+CODE = "code.json"
+HEADER = "# Written by `m3tr run`; edit params.yaml instead.\n"
+
+
+def run_pipeline(workspace: Path, stage: str | None = None) -> int:
+    """Bring a workspace up to date.
+
+    Parameters
+    ----------
+    workspace : Path
+        A folder with `data/` and `params.yaml`. What DVC needs is set up in it on the first run.
+    stage : str, optional
+        Only this stage and what it depends on.
+
+    Returns
+    -------
+    int
+        Exit status of `dvc repro`.
+
+    Raises
+    ------
+    InputError
+        Where the folder is no workspace.
+    """
+    read_params(workspace)
+    if not (workspace / "data" / "videos.parquet").exists():
+        raise InputError(
+            f"{workspace / 'data' / 'videos.parquet'} is missing: bring the tables there with "
+            "`m3tr import` or `m3tr simulate`, or with `dvc pull` for the bundled sample"
+        )
+    prepare(workspace)
+    return dvc(workspace, "repro", *([stage] if stage else []))
+
+
+def prepare(workspace: Path) -> None:
+    """Make a plain folder a DVC project with the stages of m3tr; leave a checkout as it is."""
+    graph = workspace / "dvc.yaml"
+    if graph.exists() and not graph.read_text().startswith(HEADER):
+        return
+    if not (workspace / ".dvc").exists():
+        _checked(workspace, "init", "--quiet", "--no-scm")
+        _checked(workspace, "config", "core.analytics", "false")
+    graph.write_text(HEADER + yaml.safe_dump(workspace_graph(), sort_keys=False))
+    (workspace / CODE).write_text(json.dumps({"m3tr": code_digest()}) + "\n")
+    _checked(workspace, "add", "--quiet", "data")
+
+
+def workspace_graph() -> dict[str, Any]:
+    """The stages of dvc.yaml for a folder without the code: one digest stands for all of it."""
+    try:
+        graph: dict[str, Any] = yaml.safe_load(GRAPH.read_text())
+    except OSError:
+        raise InputError(
+            f"{GRAPH} is missing: install m3tr from its repository with `pip install -e .`"
+        ) from None
+    for stage in graph["stages"].values():
+        stage["deps"] = [d for d in stage["deps"] if not d.startswith("m3tr/")]
+        stage["params"] = [*stage["params"], {CODE: ["m3tr"]}]
+    return graph
+
+
+def code_digest() -> str:
+    """Digest of the package's sources."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def dvc(workspace: Path, *arguments: str, quiet: bool = False) -> int:
+    """Run DVC in the workspace with this environment's `m3tr` on the path; its exit status."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "dvc", *arguments]
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run(
+        command, cwd=workspace, env=os.environ | {"PATH": path}, stdout=output, check=False
+    )
+    return done.returncode
+
+
+def _checked(workspace: Path, *arguments: str) -> None:
+    if dvc(workspace, *arguments, quiet=True):
+        raise InputError(f"`dvc {' '.join(arguments)}` failed in {workspace}: see above")
+
+
+def results(workspace: Path) -> str:
+    """The results table and where report, MLflow run and registered model are."""
+    folder = workspace / "reports"
+    try:
+        table = (folder / "results.md").read_text()
+        train = json.loads((folder / "train.json").read_text())
+        register = json.loads((folder / "register.json").read_text())["figures"]
+    except OSError as error:
+        raise InputError(f"{error.filename} is missing: run the pipeline first") from None
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / '.mlflow/mlflow.db'}"
+    lines = [
+        table.rstrip(),
+        "",
+        f"report      {folder / 'report.html'}",
+        f"MLflow run  {train['mlflow_run_id']} in {uri}",
+        f"model       {register['address']} (version {register['version']}; {register['reason']})",
+    ]
+    return "\n".join(lines)

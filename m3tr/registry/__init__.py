@@ -1,0 +1,1 @@
+"""MLflow: runs, promotion and the served model."""

@@ -1,0 +1,1 @@
+"""Worlds with a known truth: media files, texts, creators and feedback."""

@@ -1,0 +1,327 @@
+"""The stages: paths in, artifacts and a small report JSON out.
+
+Every stage works in a workspace: a folder with `data/` and `params.yaml` (docs/architecture.md).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from m3tr.errors import InputError
+from m3tr.workspace import (
+    BANK,
+    FEATURE_CACHE,
+    FEATURES,
+    MODEL,
+    PREDICTIONS,
+    QUARANTINE,
+    TABLES,
+    TRAJECTORIES,
+    Report,
+    feedback_kinds,
+    read_features,
+    read_queries,
+    read_report,
+    read_tables,
+    read_x_s,
+    running,
+    write_json,
+    write_table,
+)
+
+
+def ingest(workspace: Path) -> Report:
+    """Read, type and clean the tables; set bad rows aside; cut windows, labels and splits."""
+    from m3tr.data import quarantine, tables, windows
+
+    with running("ingest", workspace) as (params, report):
+        data = workspace / "data"
+        raw_videos = tables.read_videos(data / "videos.parquet")
+        raw_feedback = tables.read_feedback(data / "feedback.parquet")
+        videos, feedback, rejected = quarantine.clean(raw_videos, raw_feedback)
+        imported = data / "rejected.parquet"
+        known = [pl.read_parquet(imported)] if imported.exists() else []
+        everything = pl.concat([*known, rejected], how="vertical_relaxed")
+        write_table(everything, workspace / QUARANTINE)
+        rows = {"videos": raw_videos.height, "feedback": raw_feedback.height}
+        quarantine.enforce(rejected, rows, params.quality, where=QUARANTINE)
+        examples, figures = windows.make_examples(videos, feedback, params.task)
+        for name, table in (("videos", videos), ("feedback", feedback), ("examples", examples)):
+            write_table(table, workspace / TABLES / f"{name}.parquet")
+        report.rows = examples.height
+        report.figures = {
+            "videos": videos.height,
+            "feedback": feedback.height,
+            "quarantined": quarantine.counts(everything),
+            "examples": figures,
+        }
+    return report
+
+
+def validate(workspace: Path) -> Report:
+    """Great Expectations on the clean tables; InputError on a critical failure."""
+    from m3tr.data import quality
+
+    with running("validate", workspace) as (params, report):
+        videos, feedback, examples = read_tables(workspace)
+        docs = workspace / "reports/data_docs"
+        media = workspace / "data"
+        figures = quality.validate(
+            videos, feedback, examples, params.quality, docs, media_root=media
+        )
+        report.rows = videos.height
+        report.figures = figures | {"failed_critical": len(figures["failed"])}
+        if figures["failed"]:
+            raise InputError(
+                f"the data fail {len(figures['failed'])} critical checks, the first: "
+                f"{figures['failed'][0]}; all are shown in {docs / 'index.html'}"
+            )
+        write_json({"failed_critical": 0}, workspace / "artifacts/validated.json")
+    return report
+
+
+def features(workspace: Path) -> Report:
+    """Visual, audio and text embeddings of every video."""
+    from m3tr.features.extract import extract
+
+    with running("features", workspace) as (params, report):
+        videos = pl.read_parquet(workspace / TABLES / "videos.parquet")
+        _, broken, figures = extract(
+            videos,
+            workspace / "data",
+            workspace / FEATURES,
+            params.features,
+            cache_dir=workspace / FEATURE_CACHE,
+        )
+        report.rows, report.figures = videos.height, figures
+        share = broken["video_id"].n_unique() / max(videos.height, 1)
+        if share > params.quality.max_missing_media:
+            first = broken.row(0, named=True)
+            raise InputError(
+                f"{share:.0%} of the videos have unusable media, more than "
+                f"quality.max_missing_media allows; the first is video {first['video_id']} "
+                f"({first['reason']}): {first['remedy']}; all are in {FEATURES}/quarantine.parquet"
+            )
+        for row in broken.head(5).iter_rows(named=True):
+            print(f"set aside: video {row['video_id']}: {row['reason']}: {row['remedy']}")
+    return report
+
+
+def trajectories(workspace: Path) -> Report:
+    """The Mamba-Hawkes process, fitted on training feedback by likelihood; X_s of all."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from m3tr.data.windows import observed
+    from m3tr.hawkes.events import batch
+    from m3tr.hawkes.likelihood import fit, mean_log_likelihood
+    from m3tr.hawkes.representation import represent
+
+    with running("trajectories", workspace) as (params, report):
+        _, feedback, examples = read_tables(workspace)
+        seen = observed(feedback, examples)
+        kinds = feedback_kinds(feedback, params)
+        ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
+        events = batch(seen, ids, ages, kinds)
+        split = examples["split"].to_numpy()
+        settings = params.hawkes.model_copy(update={"seed": params.seed})
+        training = events.select(np.flatnonzero(split == "train"))
+        model = fit(training, kinds, settings)
+        x_s, names = represent(model, events, params.leads_days)
+        folder = workspace / TRAJECTORIES
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / "mhp")
+        save_file({"x_s": x_s}, folder / "x_s.safetensors")
+        held = events.select(np.flatnonzero(split == "validation"))
+        report.rows = len(ids)
+        report.figures = {
+            "kinds": kinds,
+            "size": len(names),
+            "log_likelihood_per_event": {
+                "train": mean_log_likelihood(model, training),
+                "validation": mean_log_likelihood(model, held),
+            },
+            "branching_ratio": float(
+                np.abs(np.linalg.eigvals(model.branching.detach().numpy())).max()
+            ),
+        }
+    return report
+
+
+def bank(workspace: Path) -> Report:
+    """The memory bank of training videos, and a check of what it shows to whom."""
+    import numpy as np
+
+    from m3tr.data.duplicates import near_duplicates
+    from m3tr.memory.bank import Bank
+    from m3tr.memory.contract import violations
+    from m3tr.memory.keys import KeyMaker
+
+    with running("bank", workspace) as (params, report):
+        from safetensors.numpy import save_file
+
+        videos, _, examples = read_tables(workspace)
+        content = read_features(workspace, examples).embeddings()
+        x_s = read_x_s(workspace)
+        train = np.flatnonzero(examples["split"].to_numpy() == "train")
+        maker = KeyMaker().fit(x_s[train], {m: e[train] for m, e in content.items()})
+        keys = maker.keys(x_s, content)
+        identity = [c for c in ("video_id", "title", "creator_id", "media") if c in videos.columns]
+        groups = near_duplicates(videos)
+        rows = examples.join(groups, on="video_id", how="left", maintain_order="left")
+        items = rows.select("video_id", "known_at", "group").join(
+            videos.select(identity), on="video_id", how="left", maintain_order="left"
+        )
+        values = {"x_s": x_s[train], "increment": np.array(examples["increment"].to_list())[train]}
+        own = type(keys)(keys.trajectory[train], keys.content[train])
+        memory = Bank.build(items[train.tolist()], own, values)
+        folder = workspace / BANK
+        memory.save(folder)
+        save_file(maker.arrays, folder / "keys.safetensors")
+        causal = params.task.split == "temporal"
+        found = memory.search(
+            keys,
+            params.bank.k,
+            params.bank.eta,
+            known_by=examples["observed_at"].to_numpy() if causal else None,
+            exclude=rows["group"].to_numpy(),
+        )
+        held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
+        breaches = violations(memory, rows, found, held_out, causal)
+        report.rows = len(memory)
+        report.figures = {
+            "items": len(memory),
+            "neighbours_per_query": float(found.found.sum(1).mean()),
+            "queries_without_neighbours": int((~found.found.any(1)).sum()),
+            "similarity": {
+                "trajectory": float(found.trajectory[found.found].mean()),
+                "content": float(found.content[found.found].mean()),
+            },
+            "contract": breaches,
+        }
+        _refuse_breaches(breaches)
+    return report
+
+
+def train(workspace: Path) -> Report:
+    """The base forecast, the networks and the boosted head, as one saved forecaster."""
+    from safetensors.numpy import load_file
+
+    from m3tr.hawkes.process import MambaHawkes
+    from m3tr.memory.bank import Bank
+    from m3tr.memory.keys import KeyMaker
+    from m3tr.training.fit import fit
+
+    with running("train", workspace) as (params, report):
+        queries = read_queries(workspace, ("train", "validation"))
+        folder = workspace / BANK
+        mhp = MambaHawkes.load(workspace / TRAJECTORIES / "mhp")
+        forecaster, figures = fit(
+            queries["train"],
+            queries["validation"],
+            Bank.load(folder),
+            KeyMaker.from_arrays(load_file(folder / "keys.safetensors")),
+            mhp,
+            list(mhp.kinds),
+            params.task,
+            params.bank,
+            params.features,
+            params.train,
+            params.seed,
+        )
+        forecaster.save(workspace / MODEL)
+        report.rows, report.figures = len(queries["train"].x_s), figures
+        _refuse_breaches(figures["contract"])
+    return report
+
+
+def evaluate(workspace: Path) -> Report:
+    """Forecasts of the test split by M3TR and the baselines; the table and the report."""
+    from m3tr.evaluation.markdown import Header
+    from m3tr.evaluation.run import evaluate as run_evaluation
+    from m3tr.model.forecaster import Forecaster
+    from m3tr.registry.provenance import provenance
+
+    with running("evaluate", workspace, run_of="train") as (params, report):
+        videos, feedback, examples = read_tables(workspace)
+        task, folder = params.task, workspace / "reports"
+        observe = task.observe.model_dump(mode="json", exclude_none=True)
+        predictions, report.figures = run_evaluation(
+            Forecaster.load(workspace / MODEL),
+            videos,
+            feedback,
+            examples,
+            read_features(workspace, examples),
+            params.evaluate,
+            params.seed,
+            Header(
+                dataset=params.name,
+                target=task.target,
+                split=task.split,
+                group_by=task.group_by,
+                clock=" ".join(map(str, next(iter(observe.items())))),
+            ),
+            folder,
+            {"dataset": params.name, "MLflow run": report.run.id}
+            | provenance("evaluate", workspace),
+        )
+        write_table(predictions, workspace / PREDICTIONS)
+        report.rows = predictions["video_id"].n_unique()
+        for name in ("results.md", "results.json", "report.html"):
+            report.run.log_artifact(folder / name)
+        broken = [bound for bound in report.figures["bounds"] if not bound["ok"]]
+        if broken:
+            first = broken[0]
+            raise InputError(
+                f"{first['metric']} of M3TR is {first['value']}, outside the bound "
+                f"{first['limit']} of evaluate.bounds in params.yaml: nothing was registered"
+            )
+    return report
+
+
+def register(workspace: Path) -> Report:
+    """A new version of the registered model; champion only if it beats the champion."""
+    from m3tr.registry.stage import register_model
+
+    with running("register", workspace, run_of="train") as (params, report):
+        videos, feedback, examples = read_tables(workspace)
+        test = examples.filter(pl.col("split") == "test")
+        content = read_features(workspace, test)
+        report.rows = test.height
+        report.figures = register_model(
+            workspace / MODEL, videos, feedback, test, content, params.registry,
+            read_report(workspace, "evaluate")["figures"]["headline"], {"dataset": params.name},
+        )  # fmt: skip
+    return report
+
+
+STAGES: dict[str, Callable[[Path], Report]] = {
+    f.__name__: f
+    for f in (ingest, validate, features, trajectories, bank, train, evaluate, register)
+}
+
+
+def simulate_data(out: Path, *, videos: int, seed: int, media: bool) -> dict[str, Any]:
+    """Write a simulated world to `out`; its figures."""
+    from m3tr.simulation.settings import SimulationSettings
+    from m3tr.simulation.world import simulate_dataset
+
+    return simulate_dataset(out, SimulationSettings(videos=videos, seed=seed, media=media))
+
+
+def import_data(
+    source: str, src: Path, workspace: Path, drop: list[str], *, target: str, force: bool
+) -> dict[str, Any]:
+    """Turn a source into `data/` of a workspace; the import's report."""
+    from m3tr.data.importing import import_dataset
+
+    return import_dataset(source, src, workspace, drop, target=target, force=force)
+
+
+def _refuse_breaches(breaches: dict[str, int]) -> None:
+    broken = {clause: n for clause, n in breaches.items() if n}
+    if broken:
+        listed = ", ".join(f"{n} times '{clause}'" for clause, n in broken.items())
+        raise InputError(f"the information contract is broken ({listed}): nothing was trained")

@@ -1,0 +1,145 @@
+"""Everything M3TR learns, from the training split; validation only stops and calibrates."""
+
+from typing import Any
+
+import numpy as np
+
+from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.settings import TaskSettings
+from m3tr.features.settings import FeatureSettings
+from m3tr.hawkes.process import MambaHawkes
+from m3tr.memory.bank import Bank
+from m3tr.memory.contract import violations
+from m3tr.memory.keys import KeyMaker
+from m3tr.memory.settings import BankSettings
+from m3tr.model.base import BaseForecast, out_of_fold
+from m3tr.model.boosted import BoostedHead
+from m3tr.model.forecaster import Forecaster, Queries
+from m3tr.model.inputs import Inputs
+from m3tr.model.tokens import Tokeniser
+from m3tr.progress import track
+from m3tr.training.loop import train_member
+from m3tr.training.settings import TrainSettings
+
+
+def fit(
+    train: Queries,
+    validation: Queries,
+    bank: Bank,
+    key_maker: KeyMaker,
+    mhp: MambaHawkes,
+    kinds: list[str],
+    task: TaskSettings,
+    bank_settings: BankSettings,
+    feature_settings: FeatureSettings,
+    settings: TrainSettings,
+    seed: int,
+) -> tuple[Forecaster, dict[str, Any]]:
+    """Fit a forecaster (docs/model.md, section 5).
+
+    Parameters
+    ----------
+    train, validation : Queries
+        Their `examples` carry the labels.
+    bank : Bank
+        The training videos.
+    key_maker : KeyMaker
+        What made the bank's keys.
+    mhp : MambaHawkes
+        What made X_s.
+    kinds : list of str
+        Feedback kinds.
+    settings : TrainSettings
+    seed : int
+
+    Returns
+    -------
+    forecaster : Forecaster
+    figures : dict
+        Errors on validation, best epochs, breaches of the information contract (all 0).
+    """
+    y, y_validation = labels(train), labels(validation)
+    feedback = FeedbackCovariates(kinds).fit(train.observed, train.examples)
+    content = ContentCovariates().fit(train.videos, train.features)
+    forecaster = Forecaster(
+        task, bank_settings, feature_settings, feedback, content, Tokeniser(), key_maker,
+        BaseForecast(), mhp, bank,
+    )  # fmt: skip
+    X = forecaster.covariates(train)
+    held_out_base = out_of_fold(X, y, groups(train), seed)
+    forecaster.base.fit(X, y)
+    split = np.cumsum([len(feedback.names), len(content.names)])
+    by_feedback, metadata, x_s = np.split(X, split, axis=1)
+    temporal = np.hstack([by_feedback, x_s, held_out_base])
+    forecaster.tokeniser.fit(train.features, metadata, temporal)
+    tokens = forecaster.tokeniser.tokens(train.features, metadata, temporal)
+    place = {video: i for i, video in enumerate(train.examples["video_id"])}
+    order = np.array([place[video] for video in bank.items["video_id"]])
+    bank.values |= {"residual": (y - held_out_base)[order]}
+    for m in tokens.x:
+        bank.values |= {f"token.{m}": tokens.x[m][order], f"mask.{m}": tokens.mask[m][order]}
+
+    found, found_validation = forecaster.retrieve(train), forecaster.retrieve(validation)
+    held_out = set(validation.examples["video_id"])
+    own = groups_of(train, bank)
+    inputs = forecaster.inputs(train, found, held_out_base)
+    inputs_validation = forecaster.inputs(validation, found_validation)
+    members = range(seed, seed + settings.members)
+    fits = [
+        train_member(inputs, y, inputs_validation, y_validation, settings, s)
+        for s in track(members, "networks")
+    ]
+    forecaster.networks = [network for network, _ in fits]
+    if settings.boosted:
+        forecaster.boosted = boost(inputs, y, inputs_validation, y_validation, seed)
+    forecast = forecaster.forecast_inputs(inputs_validation)
+    forecaster.half_width = conformal(np.abs(forecast - y_validation), settings.coverage)
+    base = inputs_validation.base
+    figures = {
+        "validation_mse": float(np.mean((forecast - y_validation) ** 2)),
+        "validation_mse_base": float(np.mean((base - y_validation) ** 2)),
+        "best_epochs": [history["best_epoch"] for _, history in fits],
+        "half_width": forecaster.half_width.tolist(),
+        "retrieved": float(found.found.sum(1).mean()),
+        "contract": violations(bank, own, found, held_out, task.split == "temporal"),
+    }
+    return forecaster, figures
+
+
+def boost(
+    inputs: Inputs, y: np.ndarray, validation: Inputs, y_validation: np.ndarray, seed: int
+) -> BoostedHead:
+    """The boosted head on the same inputs."""
+    return BoostedHead.fit(
+        inputs.everything,
+        y - inputs.base,
+        validation.everything,
+        y_validation - validation.base,
+        seed,
+    )
+
+
+def labels(queries: Queries) -> np.ndarray:
+    """Increment labels (N, H), log2 units."""
+    return np.array(queries.examples["increment"].to_list(), float)
+
+
+def groups(queries: Queries) -> np.ndarray:
+    """Group of each video that no fold may cut: its creator, or itself."""
+    videos = queries.videos
+    creators = videos["creator_id"] if "creator_id" in videos.columns else videos["video_id"]
+    names = creators.fill_null(videos["video_id"]).to_numpy()
+    return np.unique(names, return_inverse=True)[1]
+
+
+def groups_of(queries: Queries, bank: Bank) -> Any:
+    """Queries with the near-duplicate groups of the bank, for counting breaches."""
+    groups = bank.items.select("video_id", "group")
+    return queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
+
+
+def conformal(errors: np.ndarray, coverage: float) -> np.ndarray:
+    """Split-conformal half width per horizon from absolute errors (N, H)."""
+    n = len(errors)
+    level = min(np.ceil((n + 1) * coverage) / n, 1.0)
+    return np.quantile(errors, level, axis=0, method="higher")

@@ -1,0 +1,40 @@
+"""Settings of the training of the M3TR network."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainSettings(BaseModel):
+    """Sizes and schedule (docs/model.md, section 5).
+
+    Attributes
+    ----------
+    members : int
+        Networks of different seeds whose forecasts are averaged.
+    width, heads, hidden : int
+        Size of an embedded token, attention heads, hidden units of the head.
+    dropout, weight_decay, learning_rate : float
+    epochs, patience, batch_size : int
+        At most so many epochs; training stops after `patience` without gain on validation.
+    huber : float
+        Error, in log2 units, from which the loss is linear.
+    coverage : float
+        Nominal coverage of the prediction intervals.
+    boosted : bool
+        Average the networks with a boosted head on the same inputs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    members: int = Field(3, ge=1)
+    width: int = Field(32, ge=4)
+    heads: int = Field(4, ge=1)
+    hidden: int = Field(128, ge=4)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    weight_decay: float = Field(1e-2, ge=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    epochs: int = Field(40, ge=1)
+    patience: int = Field(8, ge=1)
+    batch_size: int = Field(128, ge=1)
+    huber: float = Field(1.0, gt=0)
+    coverage: float = Field(0.8, gt=0, lt=1)
+    boosted: bool = True

@@ -1,0 +1,140 @@
+"""A workspace: a folder with `data/` and `params.yaml`, where stages read and write."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from m3tr.config import Params, read_params
+from m3tr.errors import InputError
+
+TABLES = "artifacts/tables"
+QUARANTINE = "artifacts/quarantine.parquet"
+FEATURES = "artifacts/features"
+TRAJECTORIES = "artifacts/trajectories"
+BANK = "artifacts/bank"
+MODEL = "artifacts/model"
+PREDICTIONS = "artifacts/predictions.parquet"
+FEATURE_CACHE = ".m3tr-cache/features"
+
+
+@dataclass
+class Report:
+    """What a stage tells: rows worked on and its figures."""
+
+    rows: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+    run: Any = None
+
+
+def read_tables(workspace: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The clean videos and feedback, and the examples."""
+    folder = workspace / TABLES
+    names = ("videos", "feedback", "examples")
+    videos, feedback, examples = (pl.read_parquet(folder / f"{n}.parquet") for n in names)
+    return videos, feedback, examples
+
+
+def feedback_kinds(feedback: pl.DataFrame, params: Params) -> list[str]:
+    """Feedback kinds, the target first."""
+    others = sorted(set(feedback["kind"].unique()) - {params.task.target})
+    return [params.task.target, *others]
+
+
+def read_features(workspace: Path, examples: pl.DataFrame) -> Any:
+    """Content features of the examples, in their order."""
+    from m3tr.features.store import Features
+
+    return Features.load(workspace / FEATURES).select(examples["video_id"].to_list())
+
+
+def read_x_s(workspace: Path) -> Any:
+    """X_s of all examples, shape (N, D_s)."""
+    from safetensors.numpy import load_file
+
+    return load_file(workspace / TRAJECTORIES / "x_s.safetensors")["x_s"]
+
+
+def read_queries(workspace: Path, splits: tuple[str, ...]) -> dict[str, Any]:
+    """The examples of each split with all that may be known of them by their clocks."""
+    import numpy as np
+
+    from m3tr.data.windows import observed
+    from m3tr.model.forecaster import Queries
+
+    videos, feedback, examples = read_tables(workspace)
+    rows = examples.select("video_id").join(
+        videos, on="video_id", how="left", maintain_order="left"
+    )
+    everything = Queries(
+        examples,
+        rows,
+        observed(feedback, examples),
+        read_features(workspace, examples),
+        read_x_s(workspace),
+    )
+    split = examples["split"].to_numpy()
+    return {name: everything.select(np.flatnonzero(split == name)) for name in splits}
+
+
+def read_report(workspace: Path, stage: str) -> dict[str, Any]:
+    """The report JSON of a stage; InputError where it has not run."""
+    path = workspace / "reports" / f"{stage}.json"
+    try:
+        return json.loads(path.read_text())
+    except OSError:
+        raise InputError(f"{path} is missing: run the stage `{stage}` first") from None
+
+
+@contextmanager
+def running(
+    name: str, workspace: Path, run_of: str | None = None
+) -> Iterator[tuple[Params, Report]]:
+    """Time a stage, record it as an MLflow run (its own or that of `run_of`), write its report."""
+    from m3tr.registry.tracking import stage_run
+
+    params, report = read_params(workspace), Report()
+    run_id = read_report(workspace, run_of)["mlflow_run_id"] if run_of else None
+    start = time.monotonic()
+    with stage_run(
+        name,
+        workspace=workspace,
+        experiment=params.name,
+        params=params.model_dump(mode="json"),
+        tags={"dataset": params.name},
+        run_id=run_id,
+    ) as run:
+        report.run = run
+        try:
+            yield params, report
+        finally:
+            if report.figures:
+                content = {
+                    "stage": name,
+                    "rows": report.rows,
+                    "seconds": round(time.monotonic() - start, 2),
+                    "figures": report.figures,
+                    "mlflow_run_id": run.id,
+                }
+                write_json(content, workspace / "reports" / f"{name}.json")
+                run.log_metrics({name: report.figures})
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    table.write_parquet(partial)
+    os.replace(partial, path)
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""Dagster over the stages of `dvc.yaml`: it shows, checks and schedules them (docs/dagster.md)."""

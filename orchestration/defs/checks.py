@@ -1,0 +1,75 @@
+"""Blocking checks: they read a stage's report and stop what lies downstream.
+
+A figure that is missing fails its check: silence is no proof.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from orchestration.defs.resources import StageRunner
+from orchestration.report import read_report, typed
+
+
+class Rule(NamedTuple):
+    """What one check demands: `holds` turns the report's `figure` into a verdict and its words."""
+
+    stage: str
+    name: str
+    figure: str
+    holds: Callable[[Any], tuple[bool, str]]
+
+
+def quality(failed: int) -> tuple[bool, str]:
+    """No critical rule of the table suites is broken."""
+    return failed == 0, f"{failed} critical rules broken"
+
+
+def information_contract(contract: dict[str, int]) -> tuple[bool, str]:
+    """No clause of the information contract (docs/model.md, 2) is violated."""
+    broken = [f"{clause}: {count} violations" for clause, count in contract.items() if count != 0]
+    if not contract:
+        return False, "no clause was tested"
+    return not broken, ", ".join(broken) or f"{len(contract)} clauses hold"
+
+
+def metric_bounds(bounds: list[dict[str, Any]]) -> tuple[bool, str]:
+    """Every bounded metric lies within its limit."""
+    outside = [f"{b['metric']} is {b['value']}, limit {b['limit']}" for b in bounds if not b["ok"]]
+    return not outside, ", ".join(outside) or f"{len(bounds)} bounds hold"
+
+
+RULES = (
+    Rule("validate", "quality", "failed_critical", quality),
+    Rule("bank", "information_contract", "contract", information_contract),
+    Rule("train", "information_contract", "contract", information_contract),
+    Rule("evaluate", "metric_bounds", "bounds", metric_bounds),
+)
+
+
+def judge(folder: Path, rule: Rule) -> dg.AssetCheckResult:
+    """Result of `rule` on the report of its stage in the workspace `folder`."""
+    figures = read_report(folder, rule.stage).get("figures") or {}
+    if rule.figure not in figures:
+        told = f"reports/{rule.stage}.json has no figure '{rule.figure}'; rerun the stage"
+        return dg.AssetCheckResult(passed=False, description=told)
+    passed, told = rule.holds(figures[rule.figure])
+    evidence = {rule.figure: typed(figures[rule.figure])}
+    return dg.AssetCheckResult(passed=passed, description=told, metadata=evidence)
+
+
+def stage_check(rule: Rule) -> dg.AssetChecksDefinition:
+    """The check of one rule, blocking."""
+
+    @dg.asset_check(asset=rule.stage, name=rule.name, description=rule.holds.__doc__, blocking=True)
+    def check(runner: StageRunner) -> dg.AssetCheckResult:
+        return judge(Path(runner.workspace), rule)
+
+    return check
+
+
+def stage_checks(stages: Collection[str]) -> list[dg.AssetChecksDefinition]:
+    """Checks of those `stages` that have a rule."""
+    return [stage_check(rule) for rule in RULES if rule.stage in stages]

@@ -1,0 +1,148 @@
+"""Baselines on data with known answers, and on what they may not look at."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from m3tr.baselines.base import LABELS, Line
+from m3tr.baselines.last_count import LastCount
+from m3tr.baselines.lightgbm import GRID, LightGBM
+from m3tr.baselines.mean import Mean
+from m3tr.baselines.ridge import Ridge
+from m3tr.baselines.rows import SCHEMA, baselines, predictions
+from m3tr.errors import InputError
+from tests.baselines.conftest import make
+
+
+def test_line_is_the_least_squares_line():
+    rng = np.random.default_rng(0)
+    x, Y = rng.normal(size=50), rng.normal(size=(50, 3))
+    line = Line().fit(x, Y)
+    for h in range(3):
+        slope, constant = np.polyfit(x, Y[:, h], 1)
+        assert line.slope[h] == pytest.approx(slope)
+        assert line.constant[h] == pytest.approx(constant)
+
+
+def test_line_from_a_constant_is_the_mean():
+    Y = np.arange(6.0).reshape(3, 2)
+    assert Line().fit(np.ones(3), Y)(np.array([5.0])) == pytest.approx(Y.mean(0)[None])
+
+
+def test_mean_is_the_training_mean(linear):
+    train, test = linear(40, 0), linear(10, 1)
+    for label in LABELS:
+        y_hat = Mean().fit(train, train, label).predict(test)
+        assert y_hat == pytest.approx(np.tile(train.y(label).mean(0), (10, 1)))
+
+
+def test_last_count_recovers_a_power_law():
+    rng = np.random.default_rng(0)
+    observed = rng.integers(0, 5000, 80)
+    y = 1.0 + 0.8 * np.log2(1 + observed)
+    nothing = np.zeros((80, 1))
+    data = make(y[:, None], nothing, nothing, observed)
+    row = LastCount().fit(data, data, "increment")
+    assert row.line.slope == pytest.approx([0.8])
+    assert row.predict(data)[:, 0] == pytest.approx(y)
+
+
+def test_ridge_recovers_linear_truth(linear):
+    train, test = linear(300, 0), linear(100, 1)
+    y_hat = Ridge().fit(train, train, "increment").predict(test)
+    assert np.abs(y_hat - test.y("increment")).max() < 0.01
+
+
+def test_ridge_ignores_constant_columns(linear):
+    train, test = linear(100, 0), linear(20, 1)
+    wide = [
+        replace(d, X_feedback=np.column_stack([d.X_feedback, np.full(len(d), c)]))
+        for d, c in ((train, 3.0), (test, 1e9))
+    ]
+    plain = Ridge().fit(train, train, "increment").predict(test)
+    assert Ridge().fit(wide[0], wide[0], "increment").predict(wide[1]) == pytest.approx(plain)
+
+
+def test_no_forecast_is_negative():
+    X = np.linspace(0, 1, 30)[:, None]
+    train = make(np.maximum(5 * X - 1, 0), X, X)
+    far = replace(train, X_feedback=X - 5)
+    assert Ridge().fit(train, train, "increment").predict(far).min() == 0.0
+
+
+@pytest.mark.parametrize(("information", "foreign"), [("C", "X_feedback"), ("F", "X_content")])
+def test_lightgbm_reads_only_its_information_set(linear, information, foreign):
+    train, validation, test = linear(120, 0), linear(40, 1), linear(40, 2)
+    rng = np.random.default_rng(9)
+    noisy = [
+        replace(d, **{foreign: rng.normal(size=getattr(d, foreign).shape)})
+        for d in (train, validation, test)
+    ]
+    kept = LightGBM(information, tuning=2, seeds=1).fit(train, validation, "increment")
+    other = LightGBM(information, tuning=2, seeds=1).fit(*noisy[:2], "increment")
+    assert np.array_equal(kept.predict(test), other.predict(noisy[2]))
+
+
+def test_lightgbm_learns_what_it_may_see(linear):
+    train, validation, test = linear(800, 0), linear(200, 1), linear(200, 2)
+    y = test.y("increment")
+
+    def nmse(information):
+        row = LightGBM(information, tuning=1, seeds=2).fit(train, validation, "increment")
+        return ((row.predict(test) - y) ** 2).mean(0) / y.var(0)
+
+    assert (nmse("F") < 0.1).all()
+    assert (nmse("CF") < 0.1).all()
+    assert (nmse("C") > 0.9).all()  # the label does not depend on content
+
+
+def test_lightgbm_is_deterministic_for_any_number_of_threads(linear):
+    train, validation, test = linear(120, 0), linear(40, 1), linear(40, 2)
+    one, two = (
+        LightGBM("CF", tuning=3, seeds=2, n_jobs=j).fit(train, validation, "total").predict(test)
+        for j in (1, 2)
+    )
+    assert np.array_equal(one, two)
+
+
+def test_lightgbm_candidates_are_in_the_grid_and_repeat():
+    candidates = LightGBM("C", tuning=6).candidates()
+    assert len(candidates) == 6
+    assert candidates == LightGBM("C", tuning=6).candidates()
+    for settings in candidates:
+        assert all(value in GRID[name] for name, value in settings.items())
+
+
+def test_lightgbm_without_validation_uses_the_default(linear):
+    train = linear(60, 0)
+    empty = linear(0, 1)
+    assert LightGBM("F", tuning=3, seeds=1).fit(train, empty, "increment").predict(train).shape == (
+        60,
+        2,
+    )
+
+
+def test_predictions_have_the_schema_and_no_baseline_reads_test_labels(linear):
+    train, validation, test = linear(80, 0), linear(30, 1), linear(20, 2)
+    frame = predictions(baselines(tuning=1, seeds=1), train, validation, test)
+    assert dict(frame.schema) == SCHEMA
+    assert frame.height == 7 * 2 * 20 * 2
+    zeros = [[0.0, 0.0]] * 20
+    blind = replace(
+        test,
+        examples=test.examples.with_columns(
+            increment=pl.Series(zeros, dtype=pl.List(pl.Float64)),
+            total=pl.Series(zeros, dtype=pl.List(pl.Float64)),
+        ),
+    )
+    again = predictions(baselines(tuning=1, seeds=1), train, validation, blind)
+    assert again["y_hat"].equals(frame["y_hat"])
+    y = frame.filter(row="mean", label="increment", horizon=1).sort("video_id")["y"]
+    assert y.to_numpy() == pytest.approx(test.y("increment")[:, 1])
+
+
+def test_an_empty_training_split_is_told_to_the_user(linear):
+    with pytest.raises(InputError, match="no training example"):
+        Mean().fit(linear(0, 0), linear(3, 1), "total")

@@ -1,0 +1,111 @@
+"""Import: all or nothing, media beside the tables, an existing folder is safe."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from m3tr.data.importing import import_dataset
+from m3tr.data.tables import read_feedback, read_videos
+from m3tr.errors import InputError
+
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def source(tmp_path):
+    src = tmp_path / "src"
+    (src / "media").mkdir(parents=True)
+    (src / "media" / "a.mp4").write_bytes(b"film")
+    (src / "media" / "unused.mp4").write_bytes(b"other")
+    pl.DataFrame(
+        {
+            "video_id": ["a", "b", "a"],
+            "published_at": [NOON] * 3,
+            "media": ["media/a.mp4", "media/gone.mp4", None],
+            "rumor": [1, 0, 1],
+        }
+    ).write_parquet(src / "videos.parquet")
+    pl.DataFrame(
+        {
+            "video_id": ["a", "b", "a"],
+            "time": [NOON + timedelta(hours=1), NOON, NOON - timedelta(hours=1)],
+            "kind": ["view", "view", "like"],
+        }
+    ).write_parquet(src / "feedback.parquet")
+    return src
+
+
+def test_a_dataset_is_imported_with_its_media_and_its_rejected_rows(source, tmp_path):
+    workspace = tmp_path / "new" / "workspace"
+    report = import_dataset("parquet", source, workspace, ["rumor"])
+    data = workspace / "data"
+    assert sorted(p.name for p in workspace.iterdir()) == ["data"]
+    assert sorted(os.listdir(data)) == [
+        "feedback.parquet",
+        "media",
+        "rejected.parquet",
+        "videos.parquet",
+    ]
+    assert (data / "media" / "a.mp4").read_bytes() == b"film"
+    assert os.listdir(data / "media") == ["a.mp4"]
+    videos, feedback = (
+        read_videos(data / "videos.parquet"),
+        read_feedback(data / "feedback.parquet"),
+    )
+    assert videos.columns == ["video_id", "published_at", "media"]
+    assert feedback["count"].to_list() == [1, 1]
+    rejected = pl.read_parquet(data / "rejected.parquet")
+    assert rejected.select("table", "row", "video_id", "reason").rows() == [
+        ("videos", 2, "a", "video_id is a duplicate"),
+        ("feedback", 2, "a", "time is before publication"),
+    ]
+    assert report["rejected"]["feedback"] == {"time is before publication": 1}
+    assert (report["videos"], report["feedback"], report["kinds"]) == (2, 2, {"view": 2})
+    assert (report["media_copied"], report["media_missing"]) == (1, 1)
+
+
+def test_an_existing_folder_is_kept_unless_forced(source, tmp_path):
+    kept = tmp_path / "data" / "mine.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        import_dataset("parquet", source, tmp_path)
+    assert kept.read_text() == "mine"
+    import_dataset("parquet", source, tmp_path, force=True)
+    assert not kept.exists()
+    assert (tmp_path / "data" / "videos.parquet").is_file()
+    # a workspace's own folder can be renewed from itself
+    import_dataset("parquet", tmp_path / "data", tmp_path, force=True)
+    assert (tmp_path / "data" / "media" / "a.mp4").read_bytes() == b"film"
+
+
+def test_a_failed_import_leaves_nothing_behind(source, tmp_path):
+    workspace = tmp_path / "workspace"
+    pl.DataFrame({"video_id": ["q"], "time": [NOON], "kind": ["view"]}).write_parquet(
+        source / "feedback.parquet"
+    )
+    with pytest.raises(InputError, match="no usable row is left for the feedback table"):
+        import_dataset("parquet", source, workspace)
+    assert not workspace.exists()
+    with pytest.raises(InputError, match="use one of parquet, snapshots"):
+        import_dataset("csv", source, workspace)
+    with pytest.raises(InputError, match="no such folder"):
+        import_dataset("parquet", tmp_path / "nowhere", workspace)
+
+
+def test_an_interrupted_copy_keeps_the_old_data(source, tmp_path, monkeypatch):
+    import_dataset("parquet", source, tmp_path)
+    before = (tmp_path / "data" / "videos.parquet").read_bytes()
+    real = os.rename
+
+    def full_disk(old, new):
+        if os.path.basename(new) == "data" and os.path.basename(old) == "data":
+            raise OSError("no space left")
+        real(old, new)
+
+    monkeypatch.setattr(os, "rename", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        import_dataset("parquet", source, tmp_path, force=True)
+    assert (tmp_path / "data" / "videos.parquet").read_bytes() == before

@@ -1,0 +1,94 @@
+"""The suites: clean tables pass, each fault is told, the pages are there."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from m3tr.data.quality import validate
+from m3tr.data.settings import QualitySettings, TaskSettings
+from m3tr.data.windows import make_examples
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    ids = [f"v{i:02d}" for i in range(40)]
+    videos = pl.DataFrame(
+        {
+            "video_id": ids,
+            "published_at": [START + i * 24 * HOUR for i in range(40)],
+            "title": [f"film {i}" for i in range(40)],
+            "media": [f"media/{i}.mp4" for i in ids],
+        }
+    )
+    rows = [
+        (v, START + (i * 24 + s) * HOUR, "view", 1 + i)
+        for i, v in enumerate(ids)
+        for s in range(0, 48, 3)
+    ]
+    feedback = pl.DataFrame(rows, schema=["video_id", "time", "kind", "count"], orient="row")
+    cast = pl.col(pl.Datetime).cast(pl.Datetime("us", "UTC"))
+    videos, feedback = videos.with_columns(cast), feedback.with_columns(cast)
+    task = TaskSettings(observe={"age": "6h"}, horizons=["12h", "1d"])
+    return videos, feedback, make_examples(videos, feedback, task)[0]
+
+
+def test_clean_tables_pass_and_the_pages_are_written(tables, tmp_path):
+    docs = tmp_path / "reports" / "data_docs"
+    (docs / "validations").mkdir(parents=True)
+    (docs / "validations" / "old.html").write_text("an earlier run")
+    told = validate(*tables, QualitySettings(min_examples=30), docs)
+    assert told["failed"] == [] and told["warnings"] == []
+    assert told["examples"]["splits"] == {"train": 28, "validation": 4, "test": 8}
+    assert told["feedback"]["kinds"]["view"]["rows"] == 640
+    json.dumps(told)
+    assert (docs / "index.html").is_file()
+    pages = [p.relative_to(docs).parts[1] for p in docs.glob("validations/**/*.html")]
+    assert sorted(pages) == ["examples", "feedback", "videos"]
+
+
+def test_every_fault_is_told(tables, tmp_path):
+    videos, feedback, examples = tables
+    told = validate(
+        pl.concat([videos, videos.head(1)]).with_columns(title=pl.lit(" ")),
+        pl.concat(
+            [
+                feedback,
+                feedback.head(1).with_columns(video_id=pl.lit("z"), count=pl.lit(0, pl.Int64)),
+            ]
+        ),
+        examples.filter(pl.col("split") != "test").with_columns(increment=pl.lit([0.0, 0.0])),
+        QualitySettings(min_examples=39),
+        tmp_path / "docs",
+        media_root=tmp_path,
+    )
+    for name, kind, column in [
+        ("videos", "unique", "video_id"),
+        ("videos", "in_set", "media_found"),
+        ("feedback", "in_set", "known_video"),
+        ("feedback", "between", "smallest_count"),
+        ("examples", "row_count", "min_value=39"),
+        ("examples", "distinct_values", "split"),
+        ("examples", "stdev", "increment_last"),
+    ]:
+        assert any(
+            t.startswith(f"{name}: ") and kind in t and column in t for t in told["failed"]
+        ), (name, kind, column)
+    assert [t for t in told["warnings"] if "column=title" in t]
+    assert told["videos"]["missing_media"] == 41
+    assert len(told["failed"]) == 7 and len(told["warnings"]) == 1
+
+
+def test_the_room_imports_nothing_heavy():
+    code = (
+        "import sys, m3tr.data.quality, m3tr.data.importing, m3tr.data.windows;"
+        "print([m for m in ('great_expectations', 'pandas', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

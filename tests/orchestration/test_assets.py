@@ -1,0 +1,183 @@
+"""Materializing through a real DVC workspace and a real Dagster instance."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import ExecuteInProcessResult
+
+from orchestration.definitions import build_definitions
+from orchestration.graph import data_version, read_stages
+
+
+def launch(
+    folder: Path, instance: dg.DagsterInstance, job: str = "popularity_pipeline"
+) -> ExecuteInProcessResult:
+    definitions = build_definitions(folder)
+    return definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+
+
+def materialized(result: ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
+    events = result.get_asset_materialization_events()
+    return {
+        event.asset_key.to_user_string(): event.step_materialization_data.materialization
+        for event in events
+        if event.asset_key
+    }
+
+
+def versions(result: ExecuteInProcessResult) -> dict[str, str]:
+    made = materialized(result)
+    return {name: (event.tags or {})["dagster/data_version"] for name, event in made.items()}
+
+
+def checks(result: ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
+    return {
+        (e.asset_key.to_user_string(), e.check_name): e.passed
+        for e in result.get_asset_check_evaluations()
+    }
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_then_nothing_left_to_do(
+    whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M3TR_MLFLOW_UI", "http://127.0.0.1:5000/")
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = launch(whole.folder, instance)
+        assert first.success
+        assert set(checks(first)) == {
+            ("validate", "quality"),
+            ("bank", "information_contract"),
+            ("train", "information_contract"),
+            ("evaluate", "metric_bounds"),
+        }
+        assert all(checks(first).values())
+        made = materialized(first)
+        for name, stage in read_stages(whole.folder).items():
+            metadata = made[name].metadata
+            assert versions(first)[name] == data_version(whole.folder, stage)
+            assert metadata["cached"].value is False
+            assert metadata["dagster/row_count"] == dg.MetadataValue.int(7)
+            assert metadata["seconds"] == dg.MetadataValue.float(0.5)
+            link = "http://127.0.0.1:5000/#/runs/abc123"
+            assert metadata["mlflow_run"] == dg.MetadataValue.url(link)
+        evaluate = made["evaluate"].metadata
+        assert evaluate["nMSE"] == dg.MetadataValue.float(0.4)
+        assert evaluate["skill"] == dg.MetadataValue.text("NaN")
+        assert evaluate["by_horizon"] == dg.MetadataValue.json([0.3, "NaN"])
+        assert evaluate["results"] == dg.MetadataValue.md("evaluate")
+        assert evaluate["page"].value == str(whole.folder / "reports/report.html")
+        assert str(made["validate"].metadata["page"].value).endswith("data_docs/index.html")
+        assert "results" not in made["train"].metadata
+
+        second = launch(whole.folder, instance)
+        assert second.success
+        assert all(m.metadata["cached"].value is True for m in materialized(second).values())
+        assert versions(second) == versions(first)
+
+
+def test_a_failing_stage_says_its_sentence(small: Any) -> None:
+    sentence = "data/videos.parquet, row 3: no video_id; fill it in"
+    small.turn("ingest", error=sentence)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = launch(small.folder, instance)
+        (failure,) = [e for e in result.all_events if e.is_step_failure]
+        data = failure.step_failure_data.user_failure_data
+        assert data is not None and data.description == sentence
+        error = failure.step_failure_data.error
+        assert error is not None and error.to_string() == sentence  # no stack trace
+        assert "ingest begins" in str(data.metadata["output"].value)
+        assert not materialized(result)
+        # the output went to the log while it came
+        logged = [record.user_message for record in instance.all_logs(result.run_id)]
+        assert "ingest begins" in logged and f"error: {sentence}" in logged
+
+
+def test_without_a_sentence_dvc_speaks(small: Any) -> None:
+    (small.folder / "data" / "videos.parquet").unlink()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = launch(small.folder, instance)
+        (failure,) = [e for e in result.all_events if e.is_step_failure]
+        assert "data/videos.parquet" in str(failure.step_failure_data.user_failure_data)
+
+
+@pytest.mark.parametrize("figures", [{"failed_critical": 2}, {}])
+def test_a_failing_check_stops_what_follows(small: Any, figures: dict[str, int]) -> None:
+    small.turn("validate", figures=figures)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = launch(small.folder, instance)
+        assert not result.success
+        assert checks(result) == {("validate", "quality"): False}
+        assert set(materialized(result)) == {"ingest", "validate"}
+        assert not (small.folder / "artifacts" / "features").exists()
+        (evaluation,) = result.get_asset_check_evaluations()
+        assert evaluation.blocking
+        assert evaluation.description and "critical" in evaluation.description
+
+
+def test_one_asset_alone_leaves_the_others(small: Any) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert launch(small.folder, instance).success
+        small.turn("ingest", figures={"videos": 3})
+        small.turn("features", figures={"media": 5})
+        definitions = build_definitions(small.folder)
+        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("features")]
+        )
+        made = materialized(result)
+        assert set(made) == {"features"}
+        assert made["features"].metadata["media"] == dg.MetadataValue.int(5)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from typing import Any
+from orchestration.defs.resources import StageRunner
+from orchestration.graph import read_stages
+folder = sys.argv[1]
+StageRunner(workspace=folder).materialize(read_stages(Path(folder))["ingest"], print)
+"""
+
+
+def test_an_interrupted_run_leaves_no_process(small: Any) -> None:
+    small.turn("ingest", sleep=300)
+    command = [sys.executable, "-c", INTERRUPTED, str(small.folder)]
+    # a shell may have started us with SIGINT ignored, which a child would inherit
+    run = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (small.folder / "asleep").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert processes_in(small.folder)
+        os.kill(run.pid, signal.SIGINT)
+        assert run.wait(30) != 0
+        assert not processes_in(small.folder)
+    finally:
+        run.kill()
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the processes whose working directory is `folder`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").resolve() == folder.resolve():
+                found.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    return [line for line in found if line]
