@@ -15,7 +15,7 @@ from m3tr.errors import InputError
 
 PACKAGE = Path(__file__).parent
 GRAPH = PACKAGE.parent / "dvc.yaml"
-CODE = "code.json"
+RESOLVED = "resolved.json"
 HEADER = "# Written by `m3tr run`; edit params.yaml instead.\n"
 
 
@@ -50,7 +50,10 @@ def run_pipeline(workspace: Path, stage: str | None = None) -> int:
 
 
 def prepare(workspace: Path) -> None:
-    """Make a plain folder a DVC project with the stages of m3tr; leave a checkout as it is."""
+    """Make a plain folder a DVC project with the stages of m3tr; leave a checkout as it is.
+
+    Also brings the settings and the code's digest, which DVC compares, up to date.
+    """
     graph = workspace / "dvc.yaml"
     if graph.exists() and not graph.read_text().startswith(HEADER):
         return
@@ -58,12 +61,17 @@ def prepare(workspace: Path) -> None:
         _checked(workspace, "init", "--quiet", "--no-scm")
         _checked(workspace, "config", "core.analytics", "false")
     graph.write_text(HEADER + yaml.safe_dump(workspace_graph(), sort_keys=False))
-    (workspace / CODE).write_text(json.dumps({"m3tr": code_digest()}) + "\n")
+    settings = read_params(workspace).model_dump(mode="json") | {"code": code_digest()}
+    (workspace / RESOLVED).write_text(json.dumps(settings, indent=1) + "\n")
     _checked(workspace, "add", "--quiet", "data")
 
 
 def workspace_graph() -> dict[str, Any]:
-    """The stages of dvc.yaml for a folder without the code: one digest stands for all of it."""
+    """The stages of dvc.yaml for a folder without the code.
+
+    They depend on the resolved settings, so that params.yaml may leave defaults out, and on one
+    digest that stands for all of the code.
+    """
     try:
         graph: dict[str, Any] = yaml.safe_load(GRAPH.read_text())
     except OSError:
@@ -72,7 +80,7 @@ def workspace_graph() -> dict[str, Any]:
         ) from None
     for stage in graph["stages"].values():
         stage["deps"] = [d for d in stage["deps"] if not d.startswith("m3tr/")]
-        stage["params"] = [*stage["params"], {CODE: ["m3tr"]}]
+        stage["params"] = [{RESOLVED: [*stage["params"], "code"]}]
     return graph
 
 

@@ -6,15 +6,17 @@ Immigration is each video's own, the branching ratio n and the decay beta are sh
 
 A row of count c stands for c simultaneous events. The first row of a video is a given ancestor: in
 a counter series it is all that came before. For a given beta the likelihood of what follows, up to
-a, is concave in (mu, n) and maximised by expectation-maximisation; beta comes from a grid. A new
-video's mu_i is its own maximum given (n, beta). The expected count in (a, H] is closed-form
-(docs/model.md section 6). As a size it is far off, because immigration does not stay what it was
-in the window: the row prints a log-log line from it, fitted on the training split.
+a, is concave in (mu, n) and maximised by expectation-maximisation; beta is sought on a grid, then
+between its points. A new video's mu_i is its own maximum given (n, beta). The expected count in
+(a, H] is closed-form (docs/model.md section 6). As a size it is far off, because immigration does
+not stay what it was in the window: the row prints a log-log line from it, fitted on the training
+split.
 """
 
 import numpy as np
 import polars as pl
 from numba import njit
+from scipy.optimize import minimize_scalar
 
 from m3tr.baselines.base import Baseline, Data, Label, Line
 
@@ -74,9 +76,17 @@ class Hawkes(Baseline):
     def _fit(self, train: Data, validation: Data, label: Label) -> None:
         self.label = label
         rows, age = _rows(train), train.age_days
-        fits = [_maximum(rows, age, beta) for beta in DECAYS]
-        best = int(np.argmax([value for value, _, _ in fits]))
-        self.branching, self.beta = fits[best][1], float(DECAYS[best])
+        grid = np.log(DECAYS)
+        best = int(np.argmax([_maximum(rows, age, beta)[0] for beta in DECAYS]))
+        between = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        found = minimize_scalar(
+            lambda log_beta: -_maximum(rows, age, np.exp(log_beta))[0],
+            bounds=between,
+            method="bounded",
+            options={"xatol": 0.02},
+        )
+        self.beta = float(np.exp(found.x))
+        self.branching = _maximum(rows, age, self.beta)[1]
         self.line = Line().fit(self.raw(train), train.y(label))
 
     def _predict(self, data: Data) -> np.ndarray:

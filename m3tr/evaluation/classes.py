@@ -6,7 +6,7 @@ series and an event log are treated alike. The first that holds:
 
 1. sparse: fewer than `SPARSE` counts;
 2. rollercoaster: two peaks of the binned rate with a valley between them of at most half the
-   smaller peak, and lower by more than two standard deviations of counting noise;
+   smaller peak, and lower by more than three standard deviations of counting noise;
 3. early surge: half of the counts or more in the first quarter of (0, H];
 4. late surge: half or more in the last quarter;
 5. steady.
@@ -20,6 +20,8 @@ BINS = 12
 SPARSE = 10
 VALLEY = 0.5
 SURGE = 0.5
+# with two, a constant rate of ten counts a bin is a rollercoaster one time in five; with three, 1 %
+NOISE = 3.0
 
 
 def trajectory_classes(feedback: pl.DataFrame, examples: pl.DataFrame, target: str) -> pl.DataFrame:
@@ -90,4 +92,4 @@ def _peaks_twice(counts: np.ndarray) -> bool:
     after = np.maximum.accumulate(counts[::-1])[::-1]
     peak = np.minimum(before, after)  # at a valley: the smaller of the two peaks around it
     deep = counts <= VALLEY * peak
-    return bool(np.any(deep & (peak - counts > 2 * np.sqrt(peak + counts))))
+    return bool(np.any(deep & (peak - counts > NOISE * np.sqrt(peak + counts))))

@@ -77,7 +77,8 @@ is random: a neighbour's later life may lie after the prediction.{% else %}The n
 lives were known by then; the video's own was not.{% endif %}</p>
 <div class="grid">{% for n in neighbourhoods %}
 <div class="card"><h3>{{ n.title or n.video_id }}</h3>{{ n.svg }}
-<table><tr><th></th><th class="name">Neighbour</th><th>Score</th><th>Content</th><th>Trajectory</th></tr>
+<table><tr><th></th><th class="name">Neighbour</th><th>Score</th>
+<th>Content</th><th>Trajectory</th></tr>
 {% for b in n.neighbours %}<tr><td>{{ loop.index }}</td>
 <td class="name">{{ b.title or b.video_id }}</td><td>{{ "%.2f"|format(b.score) }}</td>
 <td>{{ "%.2f"|format(b.content) }}</td><td>{{ "%.2f"|format(b.trajectory) }}</td></tr>{% endfor %}

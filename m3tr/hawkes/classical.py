@@ -46,6 +46,7 @@ def fit_classical(model: MambaHawkes, events: EventBatch, generator: torch.Gener
         mu[k], flat = _receiver(X[at], n[at, k], time, weight.flatten().numpy())
         alpha[:, k] = flat.reshape(M, K)
     with torch.no_grad():
+        # a rate may be fitted as zero; its logarithm must stay finite
         model.log_mu.copy_(torch.from_numpy(np.log(np.maximum(mu * unit, 1e-8))))
         if model.settings.classical:
             model.alpha.copy_(torch.from_numpy(alpha))

@@ -28,9 +28,6 @@ from m3tr.hawkes.scan import impulse_states
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.hawkes.softplus import softplus_integral
 
-# a rate may be fitted as zero; its logarithm must stay finite (events per internal time unit)
-FLOOR = 1e-10
-
 
 @dataclass(frozen=True)
 class HistoryPath:
@@ -63,7 +60,7 @@ class MambaHawkes(nn.Module):
         `[scale, receiver, source]`, non-negative, dimensionless: an event of weight `g` causes
         `alpha g` direct offspring on that scale. Its jump of the intensity is `alpha beta g`.
     beta : (M,) buffer
-        Decay rates, per day, fixed.
+        Decay rates `1 / decays_days`, per day, fixed.
 
     Notes
     -----
@@ -85,7 +82,7 @@ class MambaHawkes(nn.Module):
         self.settings = settings
         K, M = len(self.kinds), len(settings.decays_days)
         f64 = torch.float64
-        beta = 1 / torch.tensor(sorted(settings.decays_days), dtype=f64)
+        beta = 1 / torch.tensor(settings.decays_days, dtype=f64)
         self.register_buffer("beta", beta)
         self.register_buffer("unit", torch.ones((), dtype=f64))
         self.register_buffer("span", torch.ones((), dtype=f64))
@@ -105,7 +102,7 @@ class MambaHawkes(nn.Module):
     @property
     def mu(self) -> Tensor:
         """Background, (K,), events per day."""
-        return (self.log_mu.exp() + FLOOR) / self.unit
+        return self.log_mu.exp() / self.unit
 
     @property
     def branching(self) -> Tensor:

@@ -61,6 +61,12 @@ def make(
     return Data(examples, videos, feedback, X_feedback, X_content, ["view"], "view")
 
 
+@pytest.fixture(name="make")
+def make_fixture() -> Callable[..., Data]:
+    """`make`, for tests."""
+    return make
+
+
 @pytest.fixture
 def linear() -> Callable[[int, int], Data]:
     """Increment linear in feedback column 0 and in content column 0, with no noise, H = 2."""

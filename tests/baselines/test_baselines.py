@@ -13,7 +13,6 @@ from m3tr.baselines.mean import Mean
 from m3tr.baselines.ridge import Ridge
 from m3tr.baselines.rows import SCHEMA, baselines, predictions
 from m3tr.errors import InputError
-from tests.baselines.conftest import make
 
 
 def test_line_is_the_least_squares_line():
@@ -38,7 +37,7 @@ def test_mean_is_the_training_mean(linear):
         assert y_hat == pytest.approx(np.tile(train.y(label).mean(0), (10, 1)))
 
 
-def test_last_count_recovers_a_power_law():
+def test_last_count_recovers_a_power_law(make):
     rng = np.random.default_rng(0)
     observed = rng.integers(0, 5000, 80)
     y = 1.0 + 0.8 * np.log2(1 + observed)
@@ -65,7 +64,7 @@ def test_ridge_ignores_constant_columns(linear):
     assert Ridge().fit(wide[0], wide[0], "increment").predict(wide[1]) == pytest.approx(plain)
 
 
-def test_no_forecast_is_negative():
+def test_no_forecast_is_negative(make):
     X = np.linspace(0, 1, 30)[:, None]
     train = make(np.maximum(5 * X - 1, 0), X, X)
     far = replace(train, X_feedback=X - 5)

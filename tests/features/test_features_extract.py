@@ -236,10 +236,8 @@ print(r["media_decoded"], len(q), f.present("audio").sum())
     end = time.monotonic() + 60
     while time.monotonic() < end and not list((tmp_path / "cache").rglob("*.safetensors")):
         time.sleep(0.005)
-    listed = subprocess.run(
-        ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True
-    )
-    children = [int(pid) for pid in listed.stdout.split()]
+    task = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    children = [int(pid) for pid in task.read_text().split()]
     assert children
     os.kill(children[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)

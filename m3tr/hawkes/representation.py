@@ -1,0 +1,65 @@
+"""The temporal representation `X_s` of a video's feedback up to its observation age."""
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from m3tr.hawkes.events import EventBatch, buckets
+from m3tr.hawkes.forecast import mean_path, with_counts
+from m3tr.hawkes.process import MambaHawkes
+
+# trailing parts of the window, whose counts tell a rise from a decline
+TRAILING = (1 / 2, 1 / 4, 1 / 8)
+# events per day below which two intensities are the same
+QUIET = 1e-6
+
+
+def represent(
+    model: MambaHawkes, events: EventBatch, horizons_days: ArrayLike, batch_size: int = 256
+) -> tuple[np.ndarray, list[str]]:
+    """`X_s` of every sequence: one row of unscaled numbers (docs/model.md section 3).
+
+    Parameters
+    ----------
+    model : MambaHawkes
+    events : EventBatch
+    horizons_days : (Q,) or (B, Q) array
+        Ages at which the expected increment is read; ages before the observation age give 0.
+    batch_size : int
+        Sequences computed at a time.
+
+    Returns
+    -------
+    X : (B, D) float32 array
+        Per video: the context vector at the observation age; per kind the log2 intensity just after
+        it (per day); `log2(1 + count)` on the window and on its last half, quarter and eighth;
+        `log2(1 + expected increment)` at each horizon. Finite also without events and at age 0.
+    names : list of str
+        The `D` columns.
+    """
+    horizons = np.asarray(horizons_days, dtype=np.float64)
+    horizons = np.broadcast_to(horizons, (len(events), horizons.shape[-1]))
+    K, Q = len(model.kinds), horizons.shape[1]
+    width = model.settings.width if model.settings.context else 0
+    names = [f"context_{i}" for i in range(width)]
+    names += [f"log_intensity[{kind}]" for kind in model.kinds]
+    names += [f"log_count[{kind}]" for kind in model.kinds]
+    names += [f"log_count_last_{round(1 / part)}th[{k}]" for part in TRAILING for k in model.kinds]
+    names += [f"log_increment_{q}[{kind}]" for q in range(Q) for kind in model.kinds]
+    X = np.zeros((len(events), len(names)), dtype=np.float32)
+    with torch.no_grad():
+        for rows in buckets(events.lengths, batch_size):
+            part = events.select(rows)
+            leads = horizons[rows.numpy()] - part.end.numpy()[:, None]
+            path = model(part)
+            ahead = with_counts(model, path, mean_path(model, path, leads))
+            columns = [path.context.double(), torch.log2(path.right + QUIET)]
+            # (0, end] and its trailing parts; events at time 0 count in the whole
+            for share in (None, *TRAILING):
+                after = -1.0 if share is None else (part.end * (1 - share))[:, None]
+                recent = part.count * (part.mask & (part.time > after))
+                each = torch.zeros(len(part), K, dtype=torch.float64)
+                columns.append(torch.log2(1 + each.scatter_add(1, part.kind, recent)))
+            columns.append(torch.log2(1 + ahead).flatten(1))
+            X[rows.numpy()] = torch.cat(columns, 1).float().numpy()
+    return X, names

@@ -1,0 +1,72 @@
+"""Processes with known parameters and a direct O(N^2) reading of their definition."""
+
+import numpy as np
+import polars as pl
+import torch
+
+from m3tr.hawkes.events import EventBatch, batch
+from m3tr.hawkes.process import MambaHawkes
+from m3tr.hawkes.settings import HawkesSettings
+
+
+def classical(mu, alpha, decays, marks="log", kinds=None) -> MambaHawkes:
+    """A process without context; `alpha` (M, K, K) in offspring per unit of weight."""
+    kinds = kinds or [f"k{i}" for i in range(len(mu))]
+    settings = HawkesSettings(decays_days=decays, context=False, marks=marks)
+    model = MambaHawkes(kinds, settings)
+    with torch.no_grad():
+        model.log_mu.copy_(torch.tensor(mu, dtype=torch.float64).log())
+        model.alpha.copy_(torch.tensor(alpha, dtype=torch.float64))
+    return model.eval()
+
+
+def neural(kinds=("a", "b"), seed=0, **settings) -> MambaHawkes:
+    """A random Mamba-Hawkes process in float64 with slopes of both signs."""
+    torch.manual_seed(seed)
+    model = MambaHawkes(list(kinds), HawkesSettings(decays_days=[0.05, 1.0], **settings)).double()
+    with torch.no_grad():
+        if model.settings.context:
+            model.slope.copy_(torch.linspace(-2.0, 1.0, len(kinds)))
+            model.head.weight.normal_()
+            model.net.start.normal_()
+        model.unit.fill_(0.3)
+        model.span.fill_(2.0)
+    return model.eval()
+
+
+def random_events(n=(0, 1, 7, 23), kinds=("a", "b"), end=3.0, seed=0, tied=False) -> EventBatch:
+    """Sequences of the given lengths; `tied` puts events on a coarse grid of times."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i, size in enumerate(n):
+        age = rng.uniform(0, end, size)
+        rows.append(
+            pl.DataFrame(
+                {
+                    "video_id": [f"v{i}"] * size,
+                    "age_days": np.ceil(age * 4) / 4 if tied else age,
+                    "kind": rng.choice(list(kinds), size).astype(str),
+                    "count": rng.integers(1, 50, size),
+                },
+                schema_overrides={"video_id": pl.String, "kind": pl.String},
+            )
+        )
+    ids = [f"v{i}" for i in range(len(n))]
+    return batch(pl.concat(rows), ids, np.full(len(n), end), kinds)
+
+
+def brute_force(time, kind, weight, end, mu, alpha, beta):
+    """Log intensities and compensators by the definition, O(N^2); `alpha` as in `classical`."""
+    mu, alpha, beta = (np.asarray(a, dtype=float) for a in (mu, alpha, beta))
+    logs = []
+    for t, k in zip(time, kind, strict=True):
+        rate = mu[k]
+        for s, source, g in zip(time, kind, weight, strict=True):
+            if s < t:
+                rate += (alpha[:, k, source] * beta * g * np.exp(-beta * (t - s))).sum()
+        logs.append(np.log(rate))
+    compensator = mu * end
+    for s, source, g in zip(time, kind, weight, strict=True):
+        share = 1 - np.exp(-beta * (end - s))
+        compensator = compensator + (alpha[:, :, source] * share[:, None]).sum(0) * g
+    return np.array(logs), compensator
