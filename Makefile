@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 demo: setup ## the whole pipeline on the bundled sample, then its results
-	dvc pull --quiet
+	dvc pull --quiet data
 	dvc repro
 	m3tr results
 

@@ -1,5 +1,6 @@
 """The command line: m3tr <verb>. Every command of dvc.yaml is one of these."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ Workspace = Annotated[
     Path, typer.Option("--workspace", "-w", help="Folder with data/ and params.yaml.")
 ]
 HERE = Path()
+REMEDY = "check that the path is right, that you may write there and that the disk is not full"
 
 
 def _stage(name: str, summary: str) -> None:
@@ -106,6 +108,15 @@ def main() -> None:
     except InputError as error:
         sentence = " ".join(str(error).split())
         print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # the reader of a pipe, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}: {REMEDY}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)

@@ -1,12 +1,11 @@
 """params.yaml as typed, frozen settings; the only place that reads it."""
 
 import hashlib
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from m3tr.data.settings import QualitySettings, TaskSettings
 from m3tr.errors import InputError
@@ -33,7 +32,8 @@ class Params(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    # MLflow takes no longer name of an experiment
+    name: str = Field(min_length=1, max_length=200)
     seed: int = 7
     task: TaskSettings = TaskSettings()
     quality: QualitySettings = QualitySettings()
@@ -43,12 +43,6 @@ class Params(BaseModel):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluationSettings = EvaluationSettings()
     registry: RegistrySettings = RegistrySettings()
-
-    @property
-    def leads_days(self) -> list[float]:
-        """Horizons as leads after the clock, days."""
-        age = self.task.observe.age or timedelta(0)
-        return [(h - age) / timedelta(days=1) for h in self.task.horizons]
 
 
 def read_params(workspace: Path) -> Params:
@@ -66,7 +60,7 @@ def read_params(workspace: Path) -> Params:
         raise InputError(
             f"{path} cannot be read: copy the one of the repository and edit it"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
         raise InputError(f"{path} is not valid YAML{line}: mend it") from None

@@ -37,14 +37,17 @@ def run_pipeline(workspace: Path, stage: str | None = None) -> int:
     Raises
     ------
     InputError
-        Where the folder is no workspace.
+        Where the folder is no workspace, or no stage is called `stage`.
     """
     read_params(workspace)
     if not (workspace / "data" / "videos.parquet").exists():
         raise InputError(
             f"{workspace / 'data' / 'videos.parquet'} is missing: bring the tables there with "
-            "`m3tr import` or `m3tr simulate`, or with `dvc pull` for the bundled sample"
+            "`m3tr import` or `m3tr simulate`, or with `dvc pull data` for the sample"
         )
+    stages = list(workspace_graph()["stages"])
+    if stage is not None and stage not in stages:
+        raise InputError(f"no stage is called {stage!r}: use one of {', '.join(stages)}")
     prepare(workspace)
     return dvc(workspace, "repro", *([stage] if stage else []))
 

@@ -24,6 +24,7 @@ from m3tr.workspace import (
     read_features,
     read_queries,
     read_report,
+    read_table,
     read_tables,
     read_x_s,
     running,
@@ -41,9 +42,8 @@ def ingest(workspace: Path) -> Report:
         raw_videos = tables.read_videos(data / "videos.parquet")
         raw_feedback = tables.read_feedback(data / "feedback.parquet")
         videos, feedback, rejected = quarantine.clean(raw_videos, raw_feedback)
-        imported = data / "rejected.parquet"
-        known = [pl.read_parquet(imported)] if imported.exists() else []
-        everything = pl.concat([*known, rejected], how="vertical_relaxed")
+        known = quarantine.imported(data / "rejected.parquet")
+        everything = pl.concat([known, rejected])
         write_table(everything, workspace / QUARANTINE)
         rows = {"videos": raw_videos.height, "feedback": raw_feedback.height}
         quarantine.enforce(rejected, rows, params.quality, where=QUARANTINE)
@@ -75,7 +75,7 @@ def validate(workspace: Path) -> Report:
         report.figures = figures | {"failed_critical": len(figures["failed"])}
         if figures["failed"]:
             raise InputError(
-                f"the data fail {len(figures['failed'])} critical checks, the first: "
+                f"the data fail critical checks ({len(figures['failed'])}), the first: "
                 f"{figures['failed'][0]}; all are shown in {docs / 'index.html'}"
             )
         write_json({"failed_critical": 0}, workspace / "artifacts/validated.json")
@@ -87,7 +87,7 @@ def features(workspace: Path) -> Report:
     from m3tr.features.extract import extract
 
     with running("features", workspace) as (params, report):
-        videos = pl.read_parquet(workspace / TABLES / "videos.parquet")
+        videos = read_table(workspace, "videos")
         _, broken, figures = extract(
             videos,
             workspace / "data",
@@ -129,7 +129,14 @@ def trajectories(workspace: Path) -> Report:
         settings = params.hawkes.model_copy(update={"seed": params.seed})
         training = events.select(np.flatnonzero(split == "train"))
         model = fit(training, kinds, settings)
-        x_s, names = represent(model, events, params.leads_days)
+        horizons = np.array(examples["horizon_days"].to_list(), float)  # ages, not leads
+        names: list[str] = []
+        parts: list[np.ndarray] = []
+        places = [np.flatnonzero(split == name) for name in np.unique(split)]
+        for rows in places:  # apart: not even rounding may tell one split of another
+            part, names = represent(model, events.select(rows), horizons[rows])
+            parts.append(part)
+        x_s = np.concatenate(parts)[np.argsort(np.concatenate(places))]
         folder = workspace / TRAJECTORIES
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "mhp")

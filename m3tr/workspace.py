@@ -35,10 +35,18 @@ class Report:
 
 def read_tables(workspace: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """The clean videos and feedback, and the examples."""
-    folder = workspace / TABLES
     names = ("videos", "feedback", "examples")
-    videos, feedback, examples = (pl.read_parquet(folder / f"{n}.parquet") for n in names)
+    videos, feedback, examples = (read_table(workspace, name) for name in names)
     return videos, feedback, examples
+
+
+def read_table(workspace: Path, name: str) -> pl.DataFrame:
+    """One clean table; InputError where `ingest` has not written it."""
+    path = workspace / TABLES / f"{name}.parquet"
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        raise InputError(f"{path} is missing or damaged: run the stage `ingest` first") from None
 
 
 def feedback_kinds(feedback: pl.DataFrame, params: Params) -> list[str]:

@@ -132,6 +132,10 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
     soft: dict[str, Any] = {"severity": "warning"}
     between = gxe.ExpectColumnValuesToBeBetween
     filled = gxe.ExpectColumnValuesToNotBeNull
+
+    def remedy(words: str) -> dict[str, Any]:
+        return {"severity": "critical", "meta": {"remedy": words}}
+
     return {
         "videos": [
             gxe.ExpectTableRowCountToBeBetween(min_value=1, **hard),
@@ -142,7 +146,10 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
                 column="media_found",
                 value_set=[True],
                 mostly=1 - settings.max_missing_media,
-                **hard,
+                **remedy(
+                    "put the files that the column media of data/videos.parquet names under data/, "
+                    "or raise quality.max_missing_media in params.yaml"
+                ),
             ),
             filled(column="title", mostly=1 - settings.max_missing_text, **soft),
             between(column="duration_s", min_value=0, max_value=7 * 86_400, **soft),
@@ -157,7 +164,10 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
             between(column="last_age_days", max_value=3_650, mostly=0.99, **soft),
         ],
         "examples": [
-            gxe.ExpectTableRowCountToBeBetween(min_value=settings.min_examples, **hard),
+            gxe.ExpectTableRowCountToBeBetween(
+                min_value=settings.min_examples,
+                **remedy("use more videos, or lower quality.min_examples in params.yaml"),
+            ),
             gxe.ExpectColumnValuesToBeUnique(column="video_id", **hard),
             gxe.ExpectColumnDistinctValuesToEqualSet(
                 column="split", value_set=list(SPLITS), **hard
@@ -173,7 +183,10 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
             ),
             # a constant label can be neither learnt nor scored
             gxe.ExpectColumnStdevToBeBetween(
-                column="increment_last", min_value=0, strict_min=True, **hard
+                column="increment_last",
+                min_value=0,
+                strict_min=True,
+                **remedy("choose another task.target or other task.horizons in params.yaml"),
             ),
         ],
     }
@@ -229,6 +242,9 @@ def _tell(result: Any) -> dict[str, Any]:
         seen = f"{found['unexpected_percent']:.2f} % unexpected"
     error = (result.exception_info or {}).get("exception_message")
     text = f"{config.type}({kwargs}) does not hold: {error or seen}"
+    remedy = (config.meta or {}).get("remedy")
+    if remedy:
+        text += f"; remedy: {remedy}"
     severity = getattr(config.severity, "value", config.severity)
     return {"text": text, "critical": severity == "critical"}
 

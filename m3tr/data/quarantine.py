@@ -53,6 +53,18 @@ def empty() -> pl.DataFrame:
     return pl.DataFrame(schema=SCHEMA)
 
 
+def imported(path: Path) -> pl.DataFrame:
+    """What an import set aside before, if anything; InputError where it cannot be read."""
+    if not path.exists():
+        return empty()
+    try:
+        return pl.read_parquet(path, glob=False).select(*SCHEMA).cast(pl.Schema(SCHEMA))
+    except (pl.exceptions.PolarsError, OSError):
+        raise InputError(
+            f"{path}: this is not the quarantine that an import writes; import again, or remove it."
+        ) from None
+
+
 def set_aside(
     frame: pl.DataFrame, table: str, reason: pl.Expr
 ) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -87,7 +87,7 @@ Clock = Annotated[datetime, BeforeValidator(_clock)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Observe(_Settings):

@@ -50,7 +50,8 @@ def represent(
     with torch.no_grad():
         for rows in buckets(events.lengths, batch_size):
             part = events.select(rows)
-            leads = horizons[rows.numpy()] - part.end.numpy()[:, None]
+            # rounded, so that one lead written as many ages stays one lead
+            leads = np.round(horizons[rows.numpy()] - part.end.numpy()[:, None], 9)
             path = model(part)
             ahead = with_counts(model, path, mean_path(model, path, leads))
             columns = [path.context.double(), torch.log2(path.right + QUIET)]

@@ -62,9 +62,9 @@ class Neighbours:
     def weights(self, weighting: str = "mean", temperature: float = 0.1) -> np.ndarray:
         """Weights over the neighbours, shape (Q, k), rows summing to 1 (0 where none is found)."""
         logit = self.score / temperature if weighting == "softmax" else np.zeros_like(self.score)
-        logit = np.where(self.found, logit - logit.max(1, initial=0, keepdims=True), -np.inf)
-        w = np.exp(logit)
-        return w / np.maximum(w.sum(1, keepdims=True), 1e-12)
+        top = np.where(self.found, logit, -np.inf).max(1, initial=-np.inf, keepdims=True)
+        w = np.where(self.found, np.exp(np.minimum(logit - top, 0)), 0.0)
+        return w / np.maximum(w.sum(1, keepdims=True), 1.0)  # the best one has weight 1 so far
 
 
 @dataclass

@@ -24,14 +24,18 @@ def violations(
         Whether the split is temporal, so that outcomes must be known by the query's clock.
     """
     found = neighbours.found
-    item = np.where(found, neighbours.index, 0)
-    known_at = bank.items["known_at"].to_numpy()[item]
-    ids = bank.items["video_id"].to_numpy()[item]
-    groups = bank.items["group"].to_numpy()[item]
-    late = known_at > queries["observed_at"].to_numpy()[:, None]
+    row, place = np.nonzero(found)
+    item = neighbours.index[row, place]
+
+    def of(table: pl.DataFrame, column: str, which: np.ndarray) -> np.ndarray:
+        return table[column].to_numpy()[which]
+
+    late = of(bank.items, "known_at", item) > of(queries, "observed_at", row)
+    same = of(bank.items, "video_id", item) == of(queries, "video_id", row)
+    alike = of(bank.items, "group", item) == of(queries, "group", row)
     return {
-        "outcome not known by the clock": int((late & found).sum()) if causal else 0,
-        "the query itself": int(((ids == queries["video_id"].to_numpy()[:, None]) & found).sum()),
-        "a near-duplicate": int(((groups == queries["group"].to_numpy()[:, None]) & found).sum()),
+        "outcome not known by the clock": int(late.sum()) if causal else 0,
+        "the query itself": int(same.sum()),
+        "a near-duplicate": int(alike.sum()),
         "held-out videos in the bank": len(held_out.intersection(bank.items["video_id"])),
     }

@@ -12,7 +12,8 @@ CLIP = 5.0  # standard deviations
 class KeyMaker:
     """Unit keys: X_s standardised, each modality centred and scaled to length 1.
 
-    Content comes as one array (N, D_m) a modality, a row of zeros where a video lacks it. All statistics are those of the training split (docs/model.md, 2, clause 6).
+    Content comes as one array (N, D_m) a modality, a row of zeros where a video lacks it. All
+    statistics are those of the training split (docs/model.md, 2, clause 6).
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,8 @@ class KeyMaker:
     @property
     def modalities(self) -> list[str]:
         """Modalities that take part in the content key."""
-        return [n.removeprefix("centre.") for n in self.arrays if n.startswith("centre.")]
+        # sorted: a file gives its arrays back in its own order, which must not permute the keys
+        return sorted(n.removeprefix("centre.") for n in self.arrays if n.startswith("centre."))
 
     def standardise(self, x_s: np.ndarray) -> np.ndarray:
         """X_s in standard deviations of the training split, clipped."""

@@ -185,14 +185,21 @@ class Forecaster:
                 f"video {late['video_id']} is published at {late['published_at']}, after the "
                 "clock: leave it out or predict later"
             )
-        unknown = set(feedback["kind"].unique()) - set(self.feedback.kinds)
+        seen = observed(feedback, examples)
+        unknown = set(seen["kind"].unique()) - set(self.feedback.kinds)
         if unknown:
             raise InputError(
                 f"feedback of the kind {min(unknown)!r} was not in the training data: leave it out"
             )
         if features is None:
             features, _, _ = extract(videos, Path(), None, self.feature_settings)
-        seen = observed(feedback, examples)
+        for m, (_, width) in features.shapes.items():
+            fitted = len(self.tokeniser.arrays.get(f"{m}.axes", range(width)))
+            if width != fitted:
+                raise InputError(
+                    f"features: {m} tokens have {width} dimensions, the model was trained on "
+                    f"{fitted}: extract them with the encoder it was trained with"
+                )
         ids = examples["video_id"].to_list()
         return Queries(examples, videos, seen, features.select(ids), self.represent(seen, examples))
 
@@ -203,15 +210,8 @@ class Forecaster:
 
         ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
         events = batch(seen, ids, ages, self.feedback.kinds)
-        return represent(self.mhp, events, self.leads)[0]
-
-    @property
-    def leads(self) -> list[float]:
-        """Horizons as leads after the clock, days."""
-        return [
-            (h - (self.task.observe.age or h * 0)).total_seconds() / 86_400
-            for h in self.task.horizons
-        ]
+        ages_ahead = np.array(examples["horizon_days"].to_list(), float)
+        return represent(self.mhp, events, ages_ahead)[0]
 
     def covariates(self, queries: Queries) -> np.ndarray:
         """All numbers of the queries, shape (N, D): feedback, content, X_s."""
@@ -255,7 +255,9 @@ class Forecaster:
         return Inputs(
             video=self.tokeniser.tokens(queries.features, metadata, temporal),
             retrieved=retrieved_tokens(self.bank_tokens, neighbours, weights),
-            summary=label_summary(labels, residuals, neighbours, weights, base),
+            summary=self.tokeniser.scale_summary(
+                label_summary(labels, residuals, neighbours, weights, base)
+            ),
             base=base,
             numbers=np.hstack([x, base]),
         )

@@ -96,7 +96,7 @@ def label_summary(
             (weights * neighbours.score).sum(1),
             (weights * neighbours.trajectory).sum(1),
             (weights * neighbours.content).sum(1),
-            neighbours.score.max(1, initial=0),
+            np.where(neighbours.found, neighbours.score, -1.0).max(1, initial=-1.0),
         ]
     )
     columns = [centre, spread, against, similarity]

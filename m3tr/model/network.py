@@ -9,7 +9,7 @@ Notable:
 Letters in shape comments: B videos, T tokens, W width, H horizons.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,16 +33,21 @@ class NetworkConfig:
     horizons : int
     width, heads, hidden : int
         Size of an embedded token, attention heads, hidden units of the head.
-    dropout : float
+    dropout, token_dropout : float
+        Of the head's hidden units, and of the pooled vectors that enter it.
+    direct : sequence of str
+        Modalities of one token, whose numbers also enter the head as they are.
     """
 
     dims: Mapping[str, int]
     summary: int
     horizons: int
+    direct: Sequence[str] = ()
     width: int = 32
     heads: int = 4
     hidden: int = 128
     dropout: float = 0.1
+    token_dropout: float = 0.5
 
 
 class CrossAttention(nn.Module):
@@ -105,14 +110,18 @@ class M3TRNetwork(nn.Module):
         c = config
         self.config = c
         self.pairs = nn.ModuleDict({m: PairedCrossAttention(d, c) for m, d in c.dims.items()})
-        size = 2 * c.width * len(c.dims) + c.summary
+        vectors = 2 * c.width * len(c.dims)
+        self.norm = nn.LayerNorm(vectors)
+        size = vectors + sum(c.dims[m] for m in c.direct) + c.summary
+        self.drop = nn.Dropout(c.token_dropout)
         last = nn.Linear(c.hidden, c.horizons)
         nn.init.zeros_(last.weight)  # training starts at the base forecast
         nn.init.zeros_(last.bias)
         self.head = nn.Sequential(
-            nn.LayerNorm(size),
-            nn.Dropout(c.dropout),
             nn.Linear(size, c.hidden),
+            nn.GELU(),
+            nn.Dropout(c.dropout),
+            nn.Linear(c.hidden, c.hidden),
             nn.GELU(),
             nn.Dropout(c.dropout),
             last,
@@ -128,7 +137,9 @@ class M3TRNetwork(nn.Module):
     ) -> Tensor:
         """Tokens of the video and of X_R by modality, label summary (B, S) -> residuals (B, H)."""
         vectors = [pair(x[m], mask[m], x_r[m], mask_r[m]) for m, pair in self.pairs.items()]
-        return self.head(torch.cat([*vectors, summary], 1))
+        tokens = self.norm(torch.cat(vectors, 1))
+        numbers = [x[m][:, 0] for m in self.config.direct]
+        return self.head(torch.cat([self.drop(tokens), *numbers, summary], 1))
 
 
 def arguments(inputs: Inputs) -> tuple[Any, ...]:

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from m3tr.features.store import Features
 
 CLIP = 5.0  # standard deviations
+COMPONENTS = 16  # of a modality: more of a hashed text would only be learned by heart
 
 
 class Tokeniser:
     """Standardised tokens by modality, scaled by the training split.
 
-    Modalities of the features, each as extracted, then `metadata` (content covariates) and
-    `temporal` (X_s and the feedback covariates), one token each.
+    Modalities of the features, each token as its first principal components, then `metadata`
+    (content covariates) and `temporal` (X_s and the feedback covariates), one token each.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,11 @@ class Tokeniser:
         """Fit scales on the training split's features and covariates (N, D)."""
         for m, tokens in features.tokens.items():
             if features.mask[m].any():
-                self._fit(m, tokens[features.mask[m]])
+                present = tokens[features.mask[m]].astype(float)
+                centre = present.mean(0)
+                _, axes = np.linalg.eigh(np.cov((present - centre).T, ddof=0))
+                self.arrays[f"{m}.axes"] = axes[:, ::-1][:, :COMPONENTS].copy()
+                self._fit(m, present @ self.arrays[f"{m}.axes"])
         self._fit("metadata", metadata)
         self._fit("temporal", temporal)
         return self
@@ -39,7 +44,8 @@ class Tokeniser:
         for m in self._modalities:
             if m in features.tokens:
                 mask[m] = features.mask[m]
-                x[m] = np.where(mask[m][:, :, None], self._scale(m, features.tokens[m]), 0)
+                projected = features.tokens[m] @ self.arrays[f"{m}.axes"]
+                x[m] = np.where(mask[m][:, :, None], self._scale(m, projected), 0)
             else:
                 mask[m] = np.zeros((n, 1), bool)
                 x[m] = np.zeros((n, 1, len(self.arrays[f"{m}.mean"])))
@@ -47,10 +53,20 @@ class Tokeniser:
             x[m], mask[m] = self._scale(m, values)[:, None], np.ones((n, 1), bool)
         return Tokens({m: a.astype(np.float32) for m, a in x.items()}, mask)
 
+    def fit_summary(self, summary: np.ndarray) -> None:
+        """Fit the scale of the label summary (N, S) on the training split."""
+        self._fit("summary", summary)
+
+    def scale_summary(self, summary: np.ndarray) -> np.ndarray:
+        """The label summary (N, S) in standard deviations of the training split, float32."""
+        if "summary.mean" not in self.arrays:
+            return summary
+        return self._scale("summary", summary).astype(np.float32)
+
     @property
     def _modalities(self) -> list[str]:
         names = [n.removesuffix(".mean") for n in self.arrays if n.endswith(".mean")]
-        return [n for n in names if n not in ("metadata", "temporal")]
+        return [n for n in names if n not in ("metadata", "temporal", "summary")]
 
     def _fit(self, name: str, rows: np.ndarray) -> None:
         scale = rows.std(0)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.duplicates import near_duplicates
 from m3tr.data.settings import TaskSettings
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
-from m3tr.memory.bank import Bank
+from m3tr.memory.bank import Bank, Neighbours
 from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
@@ -18,7 +19,7 @@ from m3tr.model.forecaster import Forecaster, Queries
 from m3tr.model.inputs import Inputs
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
-from m3tr.training.loop import train_member
+from m3tr.training.loop import one_thread, train_member
 from m3tr.training.settings import TrainSettings
 
 
@@ -81,14 +82,16 @@ def fit(
 
     found, found_validation = forecaster.retrieve(train), forecaster.retrieve(validation)
     held_out = set(validation.examples["video_id"])
-    own = groups_of(train, bank)
+    unscaled = forecaster.inputs(train, found, held_out_base)
+    forecaster.tokeniser.fit_summary(unscaled.summary)
     inputs = forecaster.inputs(train, found, held_out_base)
     inputs_validation = forecaster.inputs(validation, found_validation)
     members = range(seed, seed + settings.members)
-    fits = [
-        train_member(inputs, y, inputs_validation, y_validation, settings, s)
-        for s in track(members, "networks")
-    ]
+    with one_thread():
+        fits = [
+            train_member(inputs, y, inputs_validation, y_validation, settings, s)
+            for s in track(members, "networks")
+        ]
     forecaster.networks = [network for network, _ in fits]
     if settings.boosted:
         forecaster.boosted = boost(inputs, y, inputs_validation, y_validation, seed)
@@ -101,7 +104,7 @@ def fit(
         "best_epochs": [history["best_epoch"] for _, history in fits],
         "half_width": forecaster.half_width.tolist(),
         "retrieved": float(found.found.sum(1).mean()),
-        "contract": violations(bank, own, found, held_out, task.split == "temporal"),
+        "contract": breaches(train, bank, found, held_out, task.split == "temporal"),
     }
     return forecaster, figures
 
@@ -132,14 +135,18 @@ def groups(queries: Queries) -> np.ndarray:
     return np.unique(names, return_inverse=True)[1]
 
 
-def groups_of(queries: Queries, bank: Bank) -> Any:
-    """Queries with the near-duplicate groups of the bank, for counting breaches."""
-    groups = bank.items.select("video_id", "group")
-    return queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
+def breaches(
+    queries: Queries, bank: Bank, found: Neighbours, held_out: set[str], causal: bool
+) -> dict[str, int]:
+    """Breaches of the information contract among the neighbours of the bank's own videos."""
+    # not the groups of the stage `bank`: those may be joined by a held-out video
+    groups = near_duplicates(queries.videos)
+    own = queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
+    return violations(bank.with_groups(groups), own, found, held_out, causal)
 
 
 def conformal(errors: np.ndarray, coverage: float) -> np.ndarray:
     """Split-conformal half width per horizon from absolute errors (N, H)."""
     n = len(errors)
-    level = min(np.ceil((n + 1) * coverage) / n, 1.0)
-    return np.quantile(errors, level, axis=0, method="higher")
+    rank = min(int(np.ceil((n + 1) * coverage)), n)
+    return np.sort(errors, axis=0)[rank - 1]

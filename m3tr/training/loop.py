@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,24 @@ def network_config(inputs: Inputs, settings: TrainSettings) -> NetworkConfig:
         dims={m: x.shape[-1] for m, x in inputs.video.x.items()},
         summary=inputs.summary.shape[1],
         horizons=inputs.base.shape[1],
+        direct=("metadata", "temporal"),
         width=settings.width,
         heads=settings.heads,
         hidden=settings.hidden,
         dropout=settings.dropout,
+        token_dropout=settings.token_dropout,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: on operations this small a second one waits more than it works."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_member(

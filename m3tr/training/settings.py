@@ -12,7 +12,9 @@ class TrainSettings(BaseModel):
         Networks of different seeds whose forecasts are averaged.
     width, heads, hidden : int
         Size of an embedded token, attention heads, hidden units of the head.
-    dropout, weight_decay, learning_rate : float
+    dropout, token_dropout : float
+        Of hidden units, and of the pooled token vectors that enter the head.
+    weight_decay, learning_rate : float
     epochs, patience, batch_size : int
         At most so many epochs; training stops after `patience` without gain on validation.
     huber : float
@@ -26,15 +28,16 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: int = Field(3, ge=1)
-    width: int = Field(32, ge=4)
+    width: int = Field(16, ge=4)
     heads: int = Field(4, ge=1)
     hidden: int = Field(128, ge=4)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    weight_decay: float = Field(1e-2, ge=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    epochs: int = Field(40, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    token_dropout: float = Field(0.5, ge=0, lt=1)
+    weight_decay: float = Field(0.1, ge=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(24, ge=1)
     patience: int = Field(8, ge=1)
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(256, ge=1)
     huber: float = Field(1.0, gt=0)
     coverage: float = Field(0.8, gt=0, lt=1)
     boosted: bool = True

@@ -1,0 +1,47 @@
+"""python -m benchmarks NAME [--quick] ...: one table, and as the last line one JSON object."""
+
+import argparse
+import importlib
+import json
+import sys
+
+from m3tr.errors import InputError
+
+NAMES = {
+    "accuracy": "nMSE, SRC and MAE of every row of the results table on a dataset",
+    "pipeline": "seconds of every stage on the sample",
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark that the first argument names; without one, list them.
+
+    Raises
+    ------
+    InputError
+        Where no benchmark has that name, or the benchmark cannot run.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("python -m benchmarks NAME [--quick]; NAME --help shows what else it takes\n")
+        for name, summary in NAMES.items():
+            print(f"  {name:10} {summary}")
+        return
+    name, *rest = arguments
+    if name not in NAMES:
+        raise InputError(f"no benchmark is called {name!r}: name one of {', '.join(NAMES)}")
+    module = importlib.import_module(f"benchmarks.{name}")
+    parser = argparse.ArgumentParser(f"python -m benchmarks {name}", description=NAMES[name])
+    parser.add_argument("--quick", action="store_true", help="smaller settings, about a minute")
+    module.add_arguments(parser)
+    figures = module.run(parser.parse_args(rest))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

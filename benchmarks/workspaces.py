@@ -1,0 +1,118 @@
+"""Workspaces of the benchmark datasets, made by the library's own import and stages."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from m3tr.config import FILE
+from m3tr.errors import InputError
+from m3tr.stages import import_data, simulate_data
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PARAMS = Path(__file__).parent / "params"
+
+
+class Source(NamedTuple):
+    """How a dataset comes into a workspace: the source's name and the columns left out."""
+
+    kind: str
+    drop: tuple[str, ...] = ()
+
+
+# real data, below M3TR_REAL_DATA; params/<name>.yaml holds the settings of each
+REAL = {
+    "youtube-2021": Source("snapshots"),
+    "weibo-ced": Source("parquet", drop=("rumor",)),  # a label of its own, not an input
+}
+NAMES = ("sample", *REAL)
+
+# what --quick changes: less of everything that is repeated or searched
+QUICK: dict[str, dict[str, Any]] = {
+    "hawkes": {"epochs": 1},
+    "train": {"members": 1, "epochs": 8},
+    "evaluate": {"tuning": 2, "seeds": 1, "bootstrap": 100},
+}
+QUICK_VIDEOS = 1500  # of a real dataset, drawn at random
+
+
+def real_data() -> Path:
+    """Folder of the real datasets: M3TR_REAL_DATA, by default `../shared/data`."""
+    return Path(os.environ.get("M3TR_REAL_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+def settings_of(dataset: str, quick: bool) -> dict[str, Any]:
+    """The content of the dataset's params.yaml; that of the sample is the repository's."""
+    path = REPOSITORY / FILE if dataset == "sample" else PARAMS / f"{dataset}.yaml"
+    settings: dict[str, Any] = yaml.safe_load(path.read_text())
+    # the question is how good the forecasts are, not whether they may be promoted
+    settings.get("evaluate", {}).pop("bounds", None)
+    return merged(settings, QUICK) if quick else settings
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`settings` with the keys of each section of `changes` replaced."""
+    return {**settings} | {
+        section: {**settings.get(section, {}), **keys} for section, keys in changes.items()
+    }
+
+
+def write_settings(workspace: Path, settings: Mapping[str, Any]) -> None:
+    """Write params.yaml of a workspace."""
+    (workspace / FILE).write_text(yaml.safe_dump(dict(settings), sort_keys=False))
+
+
+@contextmanager
+def workspace_of(dataset: str, keep: Path | None = None, quick: bool = False) -> Iterator[Path]:
+    """A new workspace that holds the dataset's `data/`, in `keep` or in a temporary folder.
+
+    With `quick` a real dataset is cut down to `QUICK_VIDEOS` videos. Runs are recorded in the
+    workspace itself, whatever MLFLOW_TRACKING_URI says.
+
+    Raises
+    ------
+    InputError
+        Where the real dataset is absent, or `keep` holds data already.
+    """
+    if dataset in REAL and not (real_data() / dataset / "videos.parquet").exists():
+        raise InputError(
+            f"{real_data() / dataset} holds no dataset: set M3TR_REAL_DATA to the folder of the "
+            "real datasets, or use the sample"
+        )
+    server = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="m3tr-benchmark-") as scratch:
+            folder = keep or Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            _bring(dataset, folder)
+            if quick and dataset in REAL:
+                _cut(folder / "data")
+            yield folder
+    finally:
+        if server is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = server
+
+
+def _bring(dataset: str, folder: Path) -> None:
+    if dataset in REAL:
+        kind, drop = REAL[dataset]
+        import_data(kind, real_data() / dataset, folder, list(drop), target="view", force=False)
+    elif (REPOSITORY / "data" / "videos.parquet").exists():
+        import_data("parquet", REPOSITORY / "data", folder, [], target="view", force=False)
+    else:  # a checkout without `dvc pull`: the sample is this world
+        simulate_data(folder, videos=400, seed=7, media=True)
+
+
+def _cut(data: Path) -> None:
+    """Keep a random draw of the videos and their feedback."""
+    import polars as pl
+
+    videos = pl.read_parquet(data / "videos.parquet").sort("video_id")
+    videos = videos.sample(min(QUICK_VIDEOS, videos.height), seed=7)
+    feedback = pl.read_parquet(data / "feedback.parquet")
+    videos.write_parquet(data / "videos.parquet")
+    feedback.join(videos, on="video_id", how="semi").write_parquet(data / "feedback.parquet")

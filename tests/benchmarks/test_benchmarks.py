@@ -1,0 +1,108 @@
+"""The benchmarks, run as a reader runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROWS = [
+    "mean",
+    "last count",
+    "ridge",
+    "Hawkes",
+    "LightGBM C",
+    "LightGBM F",
+    "LightGBM CF",
+    "M3TR",
+]
+
+
+def benchmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_name_the_names_are_listed() -> None:
+    done = benchmark()
+    assert done.returncode == 0
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    files = {p.stem for p in (REPOSITORY / "benchmarks").glob("*.py")}
+    assert set(listed) == files - {"__init__", "__main__", "workspaces"}
+
+
+def test_an_unknown_name_is_one_sentence() -> None:
+    done = benchmark("speed")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: no benchmark is called 'speed': name one of accuracy, pipeline\n"
+
+
+def test_absent_data_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    done = benchmark(
+        "accuracy", "--dataset", "youtube-2021", "--keep", str(kept), M3TR_REAL_DATA=str(tmp_path)
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'youtube-2021'} holds no dataset")
+    assert not kept.exists()
+
+
+def test_no_repetition_is_a_mistake() -> None:
+    done = benchmark("accuracy", "--splits", "0")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["weibo-ced", "youtube-2021"])
+def test_the_settings_of_every_dataset_are_read_by_the_library(name: str, tmp_path: Path) -> None:
+    from m3tr.config import read_params
+
+    path = REPOSITORY / "benchmarks" / "params" / f"{name}.yaml"
+    (tmp_path / "params.yaml").write_text(path.read_text())
+    params = read_params(tmp_path)
+    assert params.name == name
+
+
+@pytest.mark.slow
+def test_accuracy_ends_with_its_figures_as_json() -> None:
+    done = benchmark("accuracy", "--dataset", "sample", "--quick")
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    rows = figures["sample"]
+    assert [row for row in rows if row in ROWS] == ROWS
+    for row in rows.values():
+        assert set(row) == {"nmse", "src", "mae", "information"}
+    assert rows["M3TR"]["information"] == "CFR"
+    assert rows["mean"]["src"] is None
+    # a forecaster that sees content and feedback beats those that see neither
+    assert rows["M3TR"]["nmse"] < rows["last count"]["nmse"] < rows["mean"]["nmse"]
+    assert "/ LightGBM CF" in done.stdout
+
+
+def test_repetitions_are_summarised_by_mean_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks.accuracy import summary, table
+
+    def scores(ours: float, rival: float) -> dict:
+        rest = {"src": 0.9, "mae": 1.0, "nmse_lo": None, "nmse_hi": None}
+        return {
+            "LightGBM CF": {"nmse": rival, "information": "CF"} | rest,
+            "M3TR": {"nmse": ours, "information": "CFR"} | rest,
+        }
+
+    several = [scores(0.2, 0.4), scores(0.4, 0.5)]
+    out = summary(several)
+    assert out["M3TR"]["nmse"] == pytest.approx(0.3)
+    assert out["M3TR"]["nmse_sd"] == pytest.approx(0.02**0.5)  # of the sample: divided by n - 1
+    assert out["M3TR"]["ratio"] == pytest.approx([0.5, 0.8])
+    assert "mean 0.650" in table(several)

@@ -1,0 +1,56 @@
+"""Ways to rewrite what a forecast may not know."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from m3tr.data.windows import clocks
+
+UNTIL = timedelta(days=9)
+
+
+def rewrite_after(
+    feedback: pl.DataFrame, videos: pl.DataFrame, tau: pl.DataFrame, seed: int = 0
+) -> pl.DataFrame:
+    """Feedback whose rows after each video's clock are dropped, moved, renamed, inflated, added.
+
+    `tau`: video_id, observed_at. Rows up to the clock stay, in another order.
+    """
+    rng = np.random.default_rng(seed)
+    rows = feedback.join(tau, on="video_id", how="left")
+    late = pl.col("time") > pl.col("observed_at")
+    kept, later = rows.filter(~late), rows.filter(late)
+    n = later.height
+    kinds = feedback["kind"].unique().sort().to_numpy()
+    drop = rng.random(n) < 0.3
+    # as close to the clock as a time can be, and far beyond every horizon
+    shift = rng.choice([1, 60_000_000, int(UNTIL.total_seconds() * 1e6)], n)
+    moved = later.with_columns(
+        time=pl.col("observed_at") + pl.Series(shift).cast(pl.Duration("us")),
+        kind=pl.Series(rng.choice(kinds, n)),
+        count=pl.Series(rng.integers(1, 10_000, n)),
+    ).filter(~pl.Series(drop))
+    added = tau.with_columns(
+        time=pl.col("observed_at") + timedelta(microseconds=1),
+        kind=pl.lit(str(kinds[0])),
+        count=pl.lit(10**6, dtype=pl.Int64),
+    )
+    parts = [t.select(feedback.columns) for t in (kept, moved, added)]
+    return pl.concat(parts).sample(fraction=1, shuffle=True, seed=seed)
+
+
+@pytest.fixture
+def after_clocks(tiny_forecaster) -> Callable[..., pl.DataFrame]:
+    """`after_clocks(observed_at, seed)`: the tiny feedback, rewritten after every video's clock."""
+
+    def rewrite(observed_at: datetime | None = None, seed: int = 0) -> pl.DataFrame:
+        videos = tiny_forecaster.videos
+        tau = clocks(videos, tiny_forecaster.task).select("video_id", "observed_at")
+        if observed_at is not None:
+            tau = tau.with_columns(observed_at=pl.lit(observed_at).dt.cast_time_unit("us"))
+        return rewrite_after(tiny_forecaster.feedback, videos, tau, seed)
+
+    return rewrite

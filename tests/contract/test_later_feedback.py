@@ -1,0 +1,67 @@
+"""Clause 1: a query uses no feedback row after its clock. End to end, bit by bit."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from m3tr.data.windows import observed
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nothing_after_the_clock_changes_a_forecast(tiny_forecaster, after_clocks, seed):
+    later = after_clocks(seed=seed)
+    assert later.height != tiny_forecaster.feedback.height
+    before, after = tiny_forecaster.predict(), tiny_forecaster.predict(feedback=later)
+    assert after.equals(before)
+
+
+def test_nor_under_one_calendar_clock(tiny_forecaster, after_clocks):
+    """Ages then differ by video: some are a few hours old, some weeks."""
+    clock = tiny_forecaster.part("test")["published_at"].max() + timedelta(hours=3)
+    later = after_clocks(clock)
+    before = tiny_forecaster.predict(observed_at=clock)
+    assert tiny_forecaster.predict(feedback=later, observed_at=clock).equals(before)
+    own_clocks = tiny_forecaster.predict(feedback=later)  # these rows are not late for everyone
+    assert not own_clocks.equals(tiny_forecaster.predict())
+
+
+def test_nor_the_numbers_a_forecast_is_made_of(tiny_forecaster, after_clocks):
+    f, videos = tiny_forecaster.forecaster, tiny_forecaster.part("test")
+    features, later = tiny_forecaster.features, after_clocks()
+    for clock in (None, videos["published_at"].max() + timedelta(hours=3)):
+        table = later if clock is None else after_clocks(clock)
+        one = f.queries(videos, tiny_forecaster.feedback, clock, features)
+        two = f.queries(videos, table, clock, features)
+        assert two.observed.equals(one.observed)
+        assert np.array_equal(two.x_s, one.x_s)
+        assert np.array_equal(f.covariates(two), f.covariates(one))
+        assert np.array_equal(f.retrieve(two).index, f.retrieve(one).index)
+
+
+def test_a_row_at_the_clock_does_change_it(tiny_forecaster):
+    """The same rewriting one microsecond earlier is seen: the test above can fail."""
+    import polars as pl
+
+    examples = tiny_forecaster.examples.filter(pl.col("split") == "test")
+    for shift, same in ((timedelta(microseconds=1), True), (timedelta(0), False)):
+        rows = examples.select(
+            "video_id",
+            time=pl.col("observed_at") + shift,
+            kind=pl.lit("view"),
+            count=pl.lit(500, dtype=pl.Int64),
+        )
+        more = pl.concat([tiny_forecaster.feedback, rows])
+        assert (
+            observed(more, examples).height == observed(tiny_forecaster.feedback, examples).height
+        ) == same
+        assert tiny_forecaster.predict(feedback=more).equals(tiny_forecaster.predict()) == same
+
+
+def test_nothing_of_other_videos_changes_a_forecast(tiny_forecaster):
+    """A forecast needs the rows of its own videos only; the rest is in the model."""
+    import polars as pl
+
+    own = tiny_forecaster.part("test")["video_id"].to_list()
+    mine = tiny_forecaster.feedback.filter(pl.col("video_id").is_in(own))
+    assert tiny_forecaster.predict(feedback=mine).equals(tiny_forecaster.predict())

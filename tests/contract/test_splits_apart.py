@@ -1,0 +1,145 @@
+"""Clauses 5 and 6: who is in the bank, and what the fit has seen."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file
+
+from m3tr.features.store import Features
+from m3tr.training.fit import breaches
+
+
+def ids_of(tiny, split):
+    return set(tiny.examples.filter(pl.col("split") == split)["video_id"])
+
+
+def test_only_training_videos_are_in_the_bank(tiny_forecaster):
+    bank = set(tiny_forecaster.forecaster.bank.items["video_id"])
+    assert bank == ids_of(tiny_forecaster, "train")
+    assert not bank & (ids_of(tiny_forecaster, "validation") | ids_of(tiny_forecaster, "test"))
+
+
+def test_training_queries_see_training_videos_only(tiny_forecaster, tiny_queries):
+    f = tiny_forecaster.forecaster
+    found = f.retrieve(tiny_queries["train"])
+    shown = set(f.bank.items["video_id"].to_numpy()[found.index[found.found]])
+    assert shown and shown <= ids_of(tiny_forecaster, "train")
+
+
+def test_the_fit_reports_no_breach(tiny_forecaster):
+    contract = tiny_forecaster.figures["contract"]
+    assert len(contract) == 4 and not any(contract.values())
+
+
+def test_a_planted_breach_is_reported(tiny_forecaster, tiny_queries):
+    f, train = tiny_forecaster.forecaster, tiny_queries["train"]
+    free = f.bank.search(f.bank.keys, 3, 0.5)  # no clock, no exclusion
+    order = np.argsort(
+        [f.bank.items["video_id"].to_list().index(v) for v in train.examples["video_id"]]
+    )
+    counted = breaches(train.select(order), f.bank, free, ids_of(tiny_forecaster, "train"), True)
+    assert min(counted.values()) > 0
+
+
+def test_a_held_out_copy_does_not_join_two_training_videos(tiny_forecaster, tiny_queries):
+    """A is like X and X like B, X in the test split: A and B are no near-duplicates in training."""
+    f, train = tiny_forecaster.forecaster, tiny_queries["train"]
+    found = f.retrieve(train)
+    a = int(np.flatnonzero(found.found.any(1))[-1])
+    b = int(found.index[a, 0])
+    group = f.bank.items["group"].to_list()
+    own = f.bank.items["video_id"].to_list().index(train.examples["video_id"][a])
+    group[own] = group[b]  # what the stage `bank`, which groups all videos, would have stored
+    joined = f.bank.with_groups(
+        pl.DataFrame({"video_id": f.bank.items["video_id"], "group": group})
+    )
+    assert not any(breaches(train, joined, found, set(), True).values())
+
+
+def rewritten(world, split):
+    """The world with other videos, feedback, features and labels in one split."""
+    rng = np.random.default_rng(0)
+    ids = world.examples.filter(pl.col("split") == split)["video_id"].to_list()
+    mine = pl.col("video_id").is_in(ids)
+    videos = world.videos.with_columns(
+        title=pl.when(mine).then(pl.lit("other ") + pl.col("video_id")).otherwise("title"),
+        category=pl.when(mine).then(pl.lit("unheard of")).otherwise("category"),
+        creator_followers=pl.when(mine).then(10**9).otherwise("creator_followers"),
+        duration_s=pl.when(mine).then(1e5).otherwise("duration_s"),
+    )
+    feedback = world.feedback.with_columns(
+        count=pl.when(mine).then(1_000).otherwise("count").cast(pl.Int64),
+        time=pl.when(mine).then(pl.col("time") + pl.duration(hours=7)).otherwise("time"),
+    )
+    height = world.examples.height
+    noise = pl.Series(rng.normal(20, 5, (height, 2)).tolist())
+    examples = world.examples.with_columns(
+        increment=pl.when(mine).then(noise).otherwise("increment"),
+        total=pl.when(mine).then(noise).otherwise("total"),
+    )
+    there = np.isin(world.features.ids, ids)[:, None, None]
+    tokens = {
+        m: np.where(there, rng.normal(9, 9, a.shape), a).astype("f4")
+        for m, a in world.features.tokens.items()
+    }
+    mask = {m: a | there[:, :, 0] for m, a in world.features.mask.items()}
+    features = Features(world.features.ids, tokens, mask)
+    return world.but(videos=videos, feedback=feedback, examples=examples, features=features)
+
+
+def same_files(one: Path, two: Path) -> None:
+    """Every saved array and text of two forecasters is the same."""
+    names = sorted(str(p.relative_to(one)) for p in one.rglob("*") if p.is_file())
+    assert names == sorted(str(p.relative_to(two)) for p in two.rglob("*") if p.is_file())
+    for name in names:
+        a, b = one / name, two / name
+        if name.endswith(".safetensors"):
+            first, second = load_file(a), load_file(b)
+            assert first.keys() == second.keys()
+            for key in first:
+                assert np.array_equal(first[key], second[key]), f"{name}: {key}"
+        elif name.endswith(".parquet"):
+            assert pl.read_parquet(a).drop("group").equals(pl.read_parquet(b).drop("group"))
+        else:
+            assert a.read_bytes() == b.read_bytes(), name
+
+
+def test_the_test_split_changes_nothing_that_is_fitted(tiny_forecaster, tmp_path):
+    """Everything is fitted again, the point process too, on a world with another test split.
+
+    It is also the test that a fit is a function of data and seed.
+    """
+    other = rewritten(tiny_forecaster.world, "test")
+    forecaster, figures = tiny_forecaster.train(other)
+    forecaster.save(tmp_path / "model")
+    same_files(tiny_forecaster.folder, tmp_path / "model")
+    assert json.loads(json.dumps(figures)) == tiny_forecaster.figures
+
+
+@pytest.fixture(scope="module")
+def other_validation(tiny_forecaster):
+    """A fit on a world with another validation split."""
+    other = rewritten(tiny_forecaster.world, "validation")
+    mhp = tiny_forecaster.forecaster.mhp
+    return tiny_forecaster.train(other, mhp, members=1, epochs=1, boosted=False)[0]
+
+
+def test_validation_stops_and_calibrates_and_scales_nothing(tiny_forecaster, other_validation):
+    f, other = tiny_forecaster.forecaster, other_validation
+    for one, two in (
+        (f.tokeniser.arrays, other.tokeniser.arrays),
+        (f.key_maker.arrays, other.key_maker.arrays),
+        (f.base.arrays, other.base.arrays),
+        (f.bank.values, other.bank.values),
+        (vars(f.bank.keys), vars(other.bank.keys)),
+    ):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert np.array_equal(one[name], np.asarray(two[name])), name
+    assert f.feedback.state() == other.feedback.state()
+    assert f.content.numbers == other.content.numbers
+    assert f.content.categories == other.content.categories
+    assert not np.allclose(f.half_width, other.half_width)  # intervals do come from it

@@ -1,0 +1,139 @@
+"""Attention blocks: what is masked does not matter, what is absent says so (docs/model.md, 5)."""
+
+import pytest
+import torch
+
+from m3tr.model.network import AttentivePooling, M3TRNetwork, NetworkConfig, PairedCrossAttention
+
+CONFIG = NetworkConfig(dims={"visual": 5, "text": 3}, summary=4, horizons=2, width=8, heads=2)
+B, T, T_R = 6, 4, 3
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def tokens(dim, length=T, batch=B):
+    """Random tokens; row 0 has all, row 1 none, the others some."""
+    mask = torch.rand(batch, length) < 0.6
+    mask[0], mask[1] = True, False
+    return torch.randn(batch, length, dim), mask
+
+
+def perturbed(x, mask):
+    """The same tokens with nonsense where nothing is present."""
+    return torch.where(mask[:, :, None], x, 1e3 * torch.randn_like(x))
+
+
+def paired():
+    pair = PairedCrossAttention(5, CONFIG).eval()
+    for pool in (pair.pool, pair.pool_r):
+        torch.nn.init.normal_(pool.absent)
+    return pair
+
+
+def test_masked_tokens_do_not_matter():
+    pair = paired()
+    (x, mask), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    mask_r = mask_r.roll(1, 0)  # so that one row lacks X, another X_R, another nothing
+    before = pair(x, mask, x_r, mask_r)
+    after = pair(perturbed(x, mask), mask, perturbed(x_r, mask_r), mask_r)
+    assert before.shape == (B, 16)
+    assert torch.allclose(before, after, atol=1e-6) and torch.isfinite(before).all()
+
+
+def test_a_present_token_does_matter():
+    pair = paired()
+    (x, mask), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    other = x.clone()
+    other[0, 0] += 1
+    difference = (pair(other, mask, x_r, mask_r) - pair(x, mask, x_r, mask_r)).abs().sum(1)
+    assert difference[0] > 1e-4 and (difference[1:] == 0).all()
+
+
+def test_an_absent_modality_is_its_learned_vector():
+    pair = paired()
+    (x, _), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    nothing = torch.zeros(B, T, dtype=torch.bool)
+    forth, back = pair(x, nothing, x_r, mask_r).split(8, 1)
+    assert torch.equal(forth, pair.pool.absent.expand(B, 8))
+    # X_R is then not asked of anything: it is what its own tokens pool to
+    alone = pair.pool_r(pair.embed(x_r), mask_r)
+    assert torch.allclose(back, alone, atol=1e-6)
+    both = pair(x, nothing, x_r, torch.zeros(B, T_R, dtype=torch.bool))
+    assert torch.equal(both, torch.cat([pair.pool.absent, pair.pool_r.absent]).expand(B, 16))
+
+
+def test_order_of_tokens_is_irrelevant():
+    pair = paired()
+    (x, mask), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    p, p_r = torch.randperm(T), torch.randperm(T_R)
+    shuffled = pair(x[:, p], mask[:, p], x_r[:, p_r], mask_r[:, p_r])
+    assert torch.allclose(pair(x, mask, x_r, mask_r), shuffled, atol=1e-6)
+
+
+def test_padding_changes_nothing():
+    pair = paired()
+    (x, mask), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    longer = torch.cat([x, torch.randn(B, 2, 5)], 1)
+    padded = torch.cat([mask, torch.zeros(B, 2, dtype=torch.bool)], 1)
+    assert torch.allclose(pair(x, mask, x_r, mask_r), pair(longer, padded, x_r, mask_r), atol=1e-6)
+
+
+def test_pooling_is_a_weighted_mean_of_what_is_present():
+    pool = AttentivePooling(8)
+    x, mask = tokens(8)
+    score = pool.score(x).squeeze(-1)
+    pooled = pool(x, mask)
+    for b in range(B):
+        if not mask[b].any():
+            assert torch.equal(pooled[b], pool.absent)
+            continue
+        w = score[b][mask[b]].softmax(0)
+        assert torch.allclose(pooled[b], w @ x[b][mask[b]], atol=1e-6)
+    # one token pools to itself
+    single = torch.zeros(B, T, dtype=torch.bool)
+    single[:, 2] = True
+    assert torch.allclose(pool(x, single), x[:, 2], atol=1e-6)
+
+
+def network_inputs():
+    parts = {m: tokens(d) for m, d in CONFIG.dims.items()}
+    parts_r = {m: tokens(d, T_R) for m, d in CONFIG.dims.items()}
+    x, mask = ({m: p[i] for m, p in parts.items()} for i in (0, 1))
+    x_r, mask_r = ({m: p[i] for m, p in parts_r.items()} for i in (0, 1))
+    return x, mask, x_r, mask_r, torch.randn(B, 4)
+
+
+def test_gradients_are_finite_and_reach_everything():
+    network = M3TRNetwork(CONFIG)
+    torch.nn.init.normal_(network.head[-1].weight)
+    x, *rest = network_inputs()
+    x = {m: a.requires_grad_() for m, a in x.items()}
+    network(x, *rest).square().sum().backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None and torch.isfinite(p.grad).all(), name
+        assert p.grad.abs().sum() > 0 or "in_proj_bias" in name or "bias" in name, name
+    mask = rest[0]
+    for m, a in x.items():
+        assert torch.isfinite(a.grad).all()
+        assert (a.grad[~mask[m]] == 0).all() and a.grad[mask[m]].abs().sum() > 0
+
+
+def test_training_starts_at_the_base_forecast():
+    network = M3TRNetwork(CONFIG).eval()
+    assert torch.equal(network(*network_inputs()), torch.zeros(B, 2))
+
+
+def test_rows_do_not_see_each_other():
+    network = M3TRNetwork(CONFIG).eval()
+    torch.nn.init.normal_(network.head[-1].weight)
+    arguments = network_inputs()
+    together = network(*arguments)
+    *parts, summary = arguments
+    for b in range(B):
+        alone = network(
+            *({m: a[b : b + 1] for m, a in p.items()} for p in parts), summary[b : b + 1]
+        )
+        assert torch.allclose(alone[0], together[b], atol=1e-6)

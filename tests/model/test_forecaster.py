@@ -1,0 +1,186 @@
+"""The forecaster as its users meet it: two tables in, forecasts out, one folder."""
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from m3tr.errors import InputError
+from m3tr.features.extract import extract
+from m3tr.features.store import Features
+from m3tr.model.forecaster import Forecaster
+
+COLUMNS = ["video_id", "horizon", "horizon_days", "increment", "total", "increment_lo"]
+COLUMNS += ["increment_hi"]
+
+
+@pytest.fixture(scope="module")
+def forecasts(tiny_forecaster):
+    return tiny_forecaster.predict()
+
+
+def test_one_row_a_video_and_horizon_in_the_order_asked(tiny_forecaster, forecasts):
+    videos = tiny_forecaster.part("test")
+    assert forecasts.columns == COLUMNS
+    assert forecasts["video_id"].to_list() == np.repeat(videos["video_id"].to_numpy(), 2).tolist()
+    assert forecasts["horizon"].to_list() == [0, 1] * videos.height
+    assert forecasts["horizon_days"].to_list() == [2.0, 4.0] * videos.height
+    assert forecasts.select(pl.selectors.numeric().is_finite().all()).row(0) == (True,) * 6
+
+
+def test_saved_and_loaded_it_forecasts_the_same(tiny_forecaster, forecasts, tmp_path):
+    tiny_forecaster.forecaster.save(tmp_path / "model")
+    again = Forecaster.load(tmp_path / "model")
+    videos, feedback = tiny_forecaster.part("test"), tiny_forecaster.feedback
+    assert again.predict(videos, feedback, features=tiny_forecaster.features).equals(forecasts)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_was_trained_is_what_is_loaded(tiny_forecaster, tiny_queries):
+    """The keys of the bank's own videos, made anew, are those that the bank holds."""
+    f, train = tiny_forecaster.forecaster, tiny_queries["train"]
+    keys = f.key_maker.keys(train.x_s, train.features.embeddings())
+    place = {video: i for i, video in enumerate(train.examples["video_id"])}
+    order = [place[video] for video in f.bank.items["video_id"]]
+    assert len(f.key_maker.modalities) == 3
+    assert np.allclose(keys.content[order], f.bank.keys.content, atol=1e-6)
+    assert np.allclose(keys.trajectory[order], f.bank.keys.trajectory, atol=1e-6)
+
+
+def test_no_model_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="run the stage `train`"):
+        Forecaster.load(tmp_path)
+
+
+def test_a_video_alone_gets_what_it_gets_among_others(tiny_forecaster, forecasts):
+    videos = tiny_forecaster.part("test")
+    alone = [tiny_forecaster.predict(videos=videos[i : i + 1]) for i in range(0, videos.height, 4)]
+    together = forecasts.join(pl.concat(alone), on=["video_id", "horizon"], how="semi")
+    assert_frame_equal(pl.concat(alone), together, rel_tol=0, abs_tol=1e-6)
+
+
+def test_order_of_rows_is_irrelevant(tiny_forecaster, forecasts):
+    videos = tiny_forecaster.part("test").sample(fraction=1, shuffle=True, seed=1)
+    feedback = tiny_forecaster.feedback.sample(fraction=1, shuffle=True, seed=2)
+    shuffled = tiny_forecaster.predict(videos=videos, feedback=feedback)
+    assert (
+        shuffled["video_id"].unique(maintain_order=True).to_list() == videos["video_id"].to_list()
+    )
+    keys = ["video_id", "horizon"]
+    assert_frame_equal(shuffled.sort(keys), forecasts.sort(keys), rel_tol=0, abs_tol=1e-6)
+
+
+def test_features_from_scratch_are_the_given_ones(tiny_forecaster):
+    """A world of texts only: what `predict` extracts is what the stage would have given it."""
+    videos = tiny_forecaster.part("test")
+    given, _, _ = extract(videos, None, None)
+    assert list(given.tokens) == ["text"]
+    one = tiny_forecaster.predict(features=given)
+    assert tiny_forecaster.predict(features=None).equals(one)
+    assert not one.equals(tiny_forecaster.predict())  # picture and sound did matter
+
+
+def test_totals_and_intervals(tiny_forecaster, forecasts):
+    examples = tiny_forecaster.examples
+    observed = forecasts.join(examples.select("video_id", "observed"), on="video_id")["observed"]
+    seen = np.log2(1 + observed.to_numpy())
+    increment, total = forecasts["increment"].to_numpy(), forecasts["total"].to_numpy()
+    assert (total >= seen - 1e-12).all() and (increment >= 0).all()
+    assert np.allclose(np.exp2(total), np.exp2(seen) - 1 + np.exp2(increment), rtol=1e-9)
+    lo, hi = forecasts["increment_lo"].to_numpy(), forecasts["increment_hi"].to_numpy()
+    assert (lo >= 0).all() and (lo <= increment).all() and (increment <= hi).all()
+    half = np.tile(tiny_forecaster.forecaster.half_width, len(forecasts) // 2)
+    assert np.allclose(hi - increment, half)
+    assert np.allclose(lo, np.maximum(increment - half, 0))
+
+
+def test_without_any_feedback(tiny_forecaster):
+    nothing = tiny_forecaster.feedback.clear()
+    out = tiny_forecaster.predict(feedback=nothing)
+    assert out["increment"].is_finite().all()
+    assert np.allclose(out["total"].to_numpy(), out["increment"].to_numpy())
+
+
+def test_a_video_without_any_content(tiny_forecaster):
+    blank = pl.lit(None, pl.String)
+    videos = tiny_forecaster.part("test").with_columns(title=blank, description=blank)
+    nothing = Features.empty(videos["video_id"].to_list())
+    assert tiny_forecaster.predict(videos=videos, features=nothing)["total"].is_finite().all()
+
+
+def test_a_calendar_clock_keeps_the_leads(tiny_forecaster):
+    videos = tiny_forecaster.part("test")
+    clock = videos["published_at"].max() + timedelta(hours=5)
+    out = tiny_forecaster.predict(observed_at=clock)
+    age = (clock - videos["published_at"]).dt.total_microseconds().to_numpy() / 86_400e6
+    expected = np.column_stack([age + 1, age + 3]).ravel()  # ages 2 d and 4 d, seen at 1 d
+    assert np.allclose(out["horizon_days"].to_numpy(), expected)
+
+
+def test_the_task_clock_given_by_hand_is_the_task_clock(tiny_forecaster, forecasts):
+    video = tiny_forecaster.part("test")[3:4]
+    by_hand = tiny_forecaster.predict(
+        videos=video, observed_at=video["published_at"][0] + timedelta(days=1)
+    )
+    own = forecasts.filter(pl.col("video_id") == video["video_id"][0])
+    assert_frame_equal(by_hand, own, rel_tol=0, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_unknown_kind_is_refused_only_where_it_would_be_used(tiny_forecaster, forecasts, late):
+    video = tiny_forecaster.part("test")[0]
+    age = timedelta(days=1, microseconds=1) if late else timedelta(hours=2)
+    row = {
+        "video_id": video["video_id"],
+        "time": video["published_at"] + age,
+        "kind": pl.Series(["danmaku"]),
+        "count": pl.Series([1]),
+    }
+    feedback = pl.concat([tiny_forecaster.feedback, pl.DataFrame(row)])
+    if late:
+        assert tiny_forecaster.predict(feedback=feedback).equals(forecasts)
+    else:
+        with pytest.raises(InputError, match="'danmaku'.*leave it out"):
+            tiny_forecaster.predict(feedback=feedback)
+
+
+def test_a_video_of_the_future_is_refused(tiny_forecaster):
+    clock = tiny_forecaster.part("test")["published_at"].min()
+    with pytest.raises(InputError, match="v0000.*after the clock"):
+        tiny_forecaster.predict(observed_at=clock)
+
+
+def test_features_of_another_encoder_are_refused(tiny_forecaster):
+    whole = tiny_forecaster.features
+    other = Features(
+        whole.ids,
+        whole.tokens | {"visual": np.zeros((len(whole), 3, 11), "f4")},
+        whole.mask,
+    )
+    with pytest.raises(InputError, match="visual tokens have 11 dimensions.*trained on 6"):
+        tiny_forecaster.predict(features=other)
+
+
+def test_x_s_expects_what_the_horizons_ask_for(tiny_forecaster, tiny_queries):
+    """The expected increments in X_s are those between the clock and the horizons."""
+    from m3tr.hawkes.events import batch
+    from m3tr.hawkes.forecast import expected_counts
+
+    mhp, queries = tiny_forecaster.forecaster.mhp, tiny_queries["test"]
+    x_s = tiny_forecaster.forecaster.represent(queries.observed, queries.examples)
+    ids, ages = queries.examples["video_id"].to_list(), queries.examples["age_days"].to_numpy()
+    ahead = expected_counts(mhp, batch(queries.observed, ids, ages, mhp.kinds), [1.0, 3.0])
+    expected = np.log2(1 + ahead.detach().numpy()).reshape(len(ids), -1)
+    assert np.allclose(x_s[:, -expected.shape[1] :], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ensemble_is_the_mean_of_its_parts(tiny_forecaster, tiny_queries):
+    from m3tr.model.network import residuals
+
+    f, queries = tiny_forecaster.forecaster, tiny_queries["test"]
+    inputs = f.inputs(queries, f.retrieve(queries))
+    networks = np.mean([residuals(n, inputs) for n in f.networks], 0)
+    both = (networks + f.boosted.predict(inputs.everything)) / 2
+    assert np.allclose(f.forecast_inputs(inputs), np.maximum(inputs.base + both, 0))

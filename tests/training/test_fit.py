@@ -1,0 +1,42 @@
+"""What the fit hands over: ensemble, bank values, figures."""
+
+import numpy as np
+import polars as pl
+
+from m3tr.model.base import out_of_fold
+from m3tr.training.fit import groups, labels
+
+
+def test_figures(tiny_forecaster):
+    figures, f = tiny_forecaster.figures, tiny_forecaster.forecaster
+    assert len(f.networks) == len(figures["best_epochs"]) == 2
+    assert np.isfinite([figures["validation_mse"], figures["validation_mse_base"]]).all()
+    assert figures["half_width"] == f.half_width.tolist() and (f.half_width > 0).all()
+    assert 0 < figures["retrieved"] <= f.bank_settings.k
+
+
+def test_intervals_come_from_the_errors_on_validation(tiny_forecaster, tiny_queries):
+    f, queries = tiny_forecaster.forecaster, tiny_queries["validation"]
+    errors = np.abs(f.forecast(queries, f.retrieve(queries)) - labels(queries))
+    rank = min(int(np.ceil((len(errors) + 1) * 0.8)), len(errors))
+    assert np.allclose(f.half_width, np.sort(errors, 0)[rank - 1], atol=1e-6)
+
+
+def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries):
+    f, train = tiny_forecaster.forecaster, tiny_queries["train"]
+    y = labels(train)
+    held_out = out_of_fold(f.covariates(train), y, groups(train), 7)
+    place = {video: i for i, video in enumerate(train.examples["video_id"])}
+    order = [place[video] for video in f.bank.items["video_id"]]
+    assert np.allclose(f.bank.values["residual"], (y - held_out)[order], atol=1e-6)
+    assert np.array_equal(f.bank.values["increment"], y[order])
+    inside = y - f.base.predict(f.covariates(train))
+    assert np.mean(f.bank.values["residual"] ** 2) > np.mean(inside**2)
+
+
+def test_videos_of_one_creator_share_a_fold(tiny_queries):
+    train = tiny_queries["train"]
+    number = groups(train)
+    by_creator = pl.DataFrame({"creator": train.videos["creator_id"], "group": number})
+    assert by_creator.group_by("creator").agg(pl.col("group").n_unique())["group"].max() == 1
+    assert len(set(number)) == train.videos["creator_id"].n_unique()

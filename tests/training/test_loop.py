@@ -1,0 +1,78 @@
+"""The loop learns what can be learned, keeps the best epoch, and depends on its seed alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from m3tr.model.network import residuals
+from m3tr.training.loop import batches, mse, train_member
+from m3tr.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(
+    width=8, heads=2, hidden=16, epochs=10, batch_size=64, learning_rate=1e-2, dropout=0.0
+)
+
+
+@pytest.fixture
+def data(make):
+    return *make(320, 0), *make(100, 1)
+
+
+def test_it_beats_the_base_where_residuals_are_learnable(data):
+    train, y, validation, y_validation = data
+    network, history = train_member(train, y, validation, y_validation, SETTINGS, 0)
+    errors = history["validation_mse"]
+    assert errors[0] == pytest.approx(mse(validation.base, y_validation))
+    assert min(errors) < 0.3 * errors[0]
+    assert history["best_epoch"] == int(np.argmin(errors)) > 0
+
+
+def test_the_best_epoch_is_restored(data):
+    """Noise is learned by heart, so that late epochs are worse; the best one's weights are kept."""
+    train, y, validation, y_validation = data
+    few = train.select(np.arange(40))
+    long = SETTINGS.model_copy(update={"epochs": 40, "patience": 6})
+    noisy = y[:40] + np.random.default_rng(2).normal(0, 2, (40, 2))
+    network, history = train_member(few, noisy, validation, y_validation, long, 3)
+    assert not network.training
+    errors = history["validation_mse"]
+    found = mse(validation.base + residuals(network, validation), y_validation)
+    assert found == pytest.approx(min(errors), rel=1e-6)
+    assert errors[-1] > min(errors)
+
+
+def test_nothing_to_learn_leaves_the_base(data):
+    train, y, validation, _ = data
+    network, history = train_member(train, y, validation, validation.base, SETTINGS, 0)
+    assert history["best_epoch"] == 0
+    assert len(history["validation_mse"]) == 1 + min(SETTINGS.patience, SETTINGS.epochs)
+    assert (residuals(network, validation) == 0).all()
+
+
+def test_the_same_seed_gives_the_same_weights(data):
+    train, y, validation, y_validation = data
+    short = SETTINGS.model_copy(update={"epochs": 2, "dropout": 0.2})
+    one, a = train_member(train, y, validation, y_validation, short, 5)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    two, b = train_member(train, y, validation, y_validation, short, 5)
+    other, _ = train_member(train, y, validation, y_validation, short, 6)
+    assert a == b
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, two.state_dict()[name]), name
+    assert not torch.equal(one.head[0].weight, other.head[0].weight)
+
+
+def test_every_row_is_in_one_batch():
+    order = np.random.default_rng(0)
+    first, second = (torch.cat(list(batches(70, 32, order))) for _ in range(2))
+    assert torch.equal(first.sort().values, torch.arange(70))
+    assert not torch.equal(first, second)
+    assert [len(b) for b in batches(70, 32, order)] == [32, 32, 6]
+
+
+def test_residuals_do_not_depend_on_the_batch(data):
+    train, y, validation, y_validation = data
+    short = SETTINGS.model_copy(update={"epochs": 2})
+    network, _ = train_member(train, y, validation, y_validation, short, 0)
+    assert np.allclose(residuals(network, train, 7), residuals(network, train), atol=1e-6)
