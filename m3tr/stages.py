@@ -117,7 +117,7 @@ def trajectories(workspace: Path) -> Report:
     from m3tr.data.windows import observed
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.likelihood import fit, mean_log_likelihood
-    from m3tr.hawkes.representation import represent
+    from m3tr.model.queries import temporal_representation
 
     with running("trajectories", workspace) as (params, report):
         _, feedback, examples = read_tables(workspace)
@@ -129,13 +129,9 @@ def trajectories(workspace: Path) -> Report:
         settings = params.hawkes.model_copy(update={"seed": params.seed})
         training = events.select(np.flatnonzero(split == "train"))
         model = fit(training, kinds, settings)
-        horizons = np.array(examples["horizon_days"].to_list(), float)  # ages, not leads
-        names: list[str] = []
-        parts: list[np.ndarray] = []
         places = [np.flatnonzero(split == name) for name in np.unique(split)]
-        for rows in places:  # apart: not even rounding may tell one split of another
-            part, names = represent(model, events.select(rows), horizons[rows])
-            parts.append(part)
+        # apart: not even rounding may tell one split of another
+        parts = [temporal_representation(model, seen, examples[p.tolist()]) for p in places]
         x_s = np.concatenate(parts)[np.argsort(np.concatenate(places))]
         folder = workspace / TRAJECTORIES
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +141,7 @@ def trajectories(workspace: Path) -> Report:
         report.rows = len(ids)
         report.figures = {
             "kinds": kinds,
-            "size": len(names),
+            "size": x_s.shape[1],
             "log_likelihood_per_event": {
                 "train": mean_log_likelihood(model, training),
                 "validation": mean_log_likelihood(model, held),

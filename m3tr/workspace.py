@@ -74,7 +74,7 @@ def read_queries(workspace: Path, splits: tuple[str, ...]) -> dict[str, Any]:
     import numpy as np
 
     from m3tr.data.windows import observed
-    from m3tr.model.forecaster import Queries
+    from m3tr.model.queries import Queries
 
     videos, feedback, examples = read_tables(workspace)
     rows = examples.select("video_id").join(

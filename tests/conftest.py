@@ -105,7 +105,7 @@ def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
     from m3tr.hawkes.likelihood import fit
     from m3tr.hawkes.representation import represent
     from m3tr.hawkes.settings import HawkesSettings
-    from m3tr.model.forecaster import Queries
+    from m3tr.model.queries import Queries
 
     examples = world.examples
     ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()

@@ -20,9 +20,7 @@ import polars as pl
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.duplicates import near_duplicates
 from m3tr.data.settings import TaskSettings
-from m3tr.data.windows import clocks, observed
 from m3tr.errors import InputError
-from m3tr.features.extract import extract
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank, Neighbours
@@ -31,6 +29,7 @@ from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
+from m3tr.model.queries import Queries, at_clock, make_queries
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -38,42 +37,6 @@ if TYPE_CHECKING:
     from m3tr.model.network import M3TRNetwork
 
 IDENTITY = ("video_id", "title", "creator_id", "media")
-
-
-@dataclass(frozen=True)
-class Queries:
-    """N videos to be forecast, each on its clock, and all that may be known of them by then.
-
-    Attributes
-    ----------
-    examples : DataFrame
-        `video_id`, `published_at`, `observed_at`, `age_days`, `horizon_days`.
-    videos : DataFrame
-        Rows of the videos table, aligned with `examples`.
-    observed : DataFrame
-        Feedback up to each clock (`windows.observed`).
-    features : Features
-        Content features, aligned with `examples`.
-    x_s : ndarray, shape (N, D_s)
-        Temporal representation at the clock.
-    """
-
-    examples: pl.DataFrame
-    videos: pl.DataFrame
-    observed: pl.DataFrame
-    features: Features
-    x_s: np.ndarray
-
-    def select(self, rows: np.ndarray) -> "Queries":
-        """Some of the videos."""
-        examples = self.examples[rows.tolist()]
-        return Queries(
-            examples,
-            self.videos[rows.tolist()],
-            self.observed.join(examples.select("video_id"), on="video_id", how="semi"),
-            self.features.select(examples["video_id"].to_list()),
-            self.x_s[rows],
-        )
 
 
 @dataclass
@@ -167,51 +130,14 @@ class Forecaster:
         features: Features | None = None,
     ) -> Queries:
         """What may be known of `videos` on the clock; InputError where one is not yet published."""
-        task = self.task
-        if observed_at is not None:
-            leads = [h - (task.observe.age or h * 0) for h in task.horizons]
-            task = TaskSettings.model_validate(
-                {
-                    "target": task.target,
-                    "observe": {"until": observed_at},
-                    "horizons": leads,
-                    "split": "random",
-                }
-            )
-        examples = clocks(videos, task)
-        if examples.height < videos.height:
-            late = videos.join(examples, on="video_id", how="anti").row(0, named=True)
-            raise InputError(
-                f"video {late['video_id']} is published at {late['published_at']}, after the "
-                "clock: leave it out or predict later"
-            )
-        seen = observed(feedback, examples)
-        unknown = set(seen["kind"].unique()) - set(self.feedback.kinds)
-        if unknown:
-            raise InputError(
-                f"feedback of the kind {min(unknown)!r} was not in the training data: leave it out"
-            )
-        if features is None:
-            features, _, _ = extract(videos, Path(), None, self.feature_settings)
-        for m, (_, width) in features.shapes.items():
-            fitted = len(self.tokeniser.arrays.get(f"{m}.axes", range(width)))
-            if width != fitted:
-                raise InputError(
-                    f"features: {m} tokens have {width} dimensions, the model was trained on "
-                    f"{fitted}: extract them with the encoder it was trained with"
-                )
-        ids = examples["video_id"].to_list()
-        return Queries(examples, videos, seen, features.select(ids), self.represent(seen, examples))
-
-    def represent(self, seen: pl.DataFrame, examples: pl.DataFrame) -> np.ndarray:
-        """X_s (N, D_s) of the examples from their observed feedback."""
-        from m3tr.hawkes.events import batch
-        from m3tr.hawkes.representation import represent
-
-        ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
-        events = batch(seen, ids, ages, self.feedback.kinds)
-        ages_ahead = np.array(examples["horizon_days"].to_list(), float)
-        return represent(self.mhp, events, ages_ahead)[0]
+        return make_queries(
+            videos,
+            feedback,
+            self.task if observed_at is None else at_clock(self.task, observed_at),
+            self.mhp,
+            self.feature_settings,
+            features,
+        )
 
     def covariates(self, queries: Queries) -> np.ndarray:
         """All numbers of the queries, shape (N, D): feedback, content, X_s."""

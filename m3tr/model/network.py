@@ -51,7 +51,7 @@ class NetworkConfig:
 
 
 class CrossAttention(nn.Module):
-    """Pre-norm attention of `x` on `y`, residual; rows whose `y` is empty pass through unchanged."""
+    """Pre-norm attention of `x` on `y`, residual; rows whose `y` is empty pass unchanged."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

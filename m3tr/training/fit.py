@@ -15,8 +15,9 @@ from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast, out_of_fold
 from m3tr.model.boosted import BoostedHead
-from m3tr.model.forecaster import Forecaster, Queries
+from m3tr.model.forecaster import Forecaster
 from m3tr.model.inputs import Inputs
+from m3tr.model.queries import Queries
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
 from m3tr.training.loop import one_thread, train_member

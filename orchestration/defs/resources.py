@@ -10,6 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from m3tr.errors import InputError
+from m3tr.pipeline import prepare
 from orchestration.failure import StageFailedError
 from orchestration.graph import Stage, data_version
 from orchestration.report import metadata
@@ -49,6 +51,10 @@ class StageRunner(dg.ConfigurableResource):
             With the sentence that the stage (or DVC) printed.
         """
         folder = Path(self.workspace)
+        try:
+            prepare(folder)  # params.yaml may have been edited since `m3tr run`
+        except InputError as error:
+            raise StageFailedError([f"error: {error}"], stage.name) from None
         lines = self._repro(stage.name, log)
         cached = not any(line.startswith(f"Running stage '{stage.name}'") for line in lines)
         version = data_version(folder, stage)
