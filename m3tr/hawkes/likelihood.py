@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from m3tr.errors import InputError
 from m3tr.hawkes.classical import fit_classical
 from m3tr.hawkes.events import EventBatch, buckets, weight
 from m3tr.hawkes.process import MambaHawkes
@@ -63,15 +62,11 @@ def fit(events: EventBatch, kinds: Sequence[str], settings: HawkesSettings) -> M
     Returns
     -------
     MambaHawkes
-        In evaluation mode.
-
-    Raises
-    ------
-    InputError
-        Where the sequences hold no event in their windows.
+        In evaluation mode. Where the windows hold no event, as at a cold start, the likelihood is
+        greatest for the process in which nothing happens: Poisson with rates near zero.
     """
     if not bool((events.mask & (events.time > 0)).any()):
-        raise InputError("hawkes: the training videos hold no feedback in their windows; widen it.")
+        return _silent(kinds, settings)
     generator = torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -82,6 +77,14 @@ def fit(events: EventBatch, kinds: Sequence[str], settings: HawkesSettings) -> M
     if settings.context:
         _start_context(model, train)
         _adam(model, train, held, generator)
+    return model.eval()
+
+
+def _silent(kinds: Sequence[str], settings: HawkesSettings) -> MambaHawkes:
+    off = settings.model_copy(update={"classical": False, "context": False})
+    model = MambaHawkes(kinds, off)
+    with torch.no_grad():
+        model.log_mu.fill_(-torch.inf)  # what is left is the floor of a rate
     return model.eval()
 
 

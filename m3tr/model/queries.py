@@ -80,14 +80,14 @@ def make_queries(
             f"video {late['video_id']} is published at {late['published_at']}, after the "
             "clock: leave it out or predict later"
         )
-    unknown = set(feedback["kind"].unique()) - set(mhp.kinds)
+    if features is None:
+        features, _, _ = extract(videos, Path(), None, feature_settings)
+    seen = observed(feedback, examples)
+    unknown = set(seen["kind"].unique()) - set(mhp.kinds)
     if unknown:
         raise InputError(
             f"feedback of the kind {min(unknown)!r} was not in the training data: leave it out"
         )
-    if features is None:
-        features, _, _ = extract(videos, Path(), None, feature_settings)
-    seen = observed(feedback, examples)
     own = features.select(examples["video_id"].to_list())
     return Queries(examples, videos, seen, own, temporal_representation(mhp, seen, examples))
 

@@ -9,9 +9,15 @@ from pathlib import Path
 from m3tr.errors import InputError
 
 FOLDER = ".mlflow"
+SQLITE = b"SQLite format 3\0"
 SERVER_TIMEOUT_SECONDS = 10.0
 # /health and /version answer any host name, this one does not
 PROBE = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+
+SCHEMES = ("http://", "https://", "sqlite:", "postgresql", "mysql", "mssql")
+# addresses of workspaces this process has connected to: MLflow exports the last one to the
+# environment, where it must not pass for the user's choice in the next workspace
+_OWN: set[str] = set()
 
 # MLflow and GitPython read these once, at import; what the user has set stays.
 QUIET = {
@@ -35,10 +41,19 @@ def tracking_uri(workspace: Path) -> str:
     str
         For example `http://mlflow.example.org:5000` or `sqlite:////home/me/work/.mlflow/mlflow.db`.
     """
-    if chosen := os.environ.get("MLFLOW_TRACKING_URI", "").strip():
+    chosen = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if chosen and chosen not in _OWN:
+        _check_scheme(chosen)
         return chosen
     artifact_folder(workspace)
-    return f"sqlite:///{(workspace / FOLDER / 'mlflow.db').resolve()}"
+    database = (workspace / FOLDER / "mlflow.db").resolve()
+    if database.exists() and database.stat().st_size:
+        with database.open("rb") as file:
+            if file.read(len(SQLITE)) != SQLITE:
+                raise InputError(f"{database} is no SQLite database: move it away and run again")
+    uri = f"sqlite:///{database}"
+    _OWN.add(uri)
+    return uri
 
 
 def artifact_folder(workspace: Path) -> Path:
@@ -79,6 +94,14 @@ def connect(workspace: Path) -> str:
 def is_server(uri: str) -> bool:
     """True where a server decides about the place of artifacts."""
     return not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
+
+
+def _check_scheme(uri: str) -> None:
+    if not uri.startswith(SCHEMES):
+        raise InputError(
+            f"MLFLOW_TRACKING_URI is {uri!r}, which is no tracking store: name a server "
+            "(http://...) or a database (sqlite:///...), or unset it"
+        )
 
 
 def _check_server(uri: str) -> None:

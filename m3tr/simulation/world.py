@@ -52,7 +52,7 @@ def simulate_dataset(out: Path, settings: SimulationSettings) -> dict[str, Any]:
     bursts = [draw_burst(v, i, settings) for i, v in enumerate(videos)]
     feedback = _feedback_table(videos, bursts, settings)
     feedback.write_parquet(data / "feedback.parquet", compression="zstd", compression_level=9)
-    table = _videos_table(videos)
+    table = _videos_table(videos, settings.media)
     truth = _truth_table(videos, bursts)
     truth.write_parquet(data / "truth.parquet", compression="zstd")
     (data / "truth.json").write_text(json.dumps(true_parameters(settings), indent=2) + "\n")
@@ -109,8 +109,8 @@ def true_parameters(settings: SimulationSettings) -> dict[str, Any]:
     }
 
 
-def _videos_table(videos: list[Video]) -> pl.DataFrame:
-    return pl.DataFrame(
+def _videos_table(videos: list[Video], media: bool) -> pl.DataFrame:
+    table = pl.DataFrame(
         {
             "video_id": [v.video_id for v in videos],
             "published_at": [v.published_at for v in videos],
@@ -130,6 +130,7 @@ def _videos_table(videos: list[Video]) -> pl.DataFrame:
             "description": pl.String,
         },
     )
+    return table if media else table.drop("media")
 
 
 def _feedback_table(

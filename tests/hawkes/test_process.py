@@ -1,14 +1,16 @@
 """Padding, units, empty sequences, saving: what must not change a result."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from m3tr.errors import InputError
-from m3tr.hawkes.events import EventBatch
+from m3tr.hawkes.events import EventBatch, batch
 from m3tr.hawkes.forecast import expected_counts
 from m3tr.hawkes.likelihood import fit, log_likelihood
 from m3tr.hawkes.process import MambaHawkes
+from m3tr.hawkes.representation import represent
 from m3tr.hawkes.residuals import compensator_increments
 from m3tr.hawkes.settings import HawkesSettings
 
@@ -103,3 +105,14 @@ def test_events_at_publication_condition_and_are_not_scored(build):
 def test_kinds_must_be_distinct():
     with pytest.raises(InputError, match="distinct"):
         MambaHawkes(["a", "a"], SMALL)
+
+
+def test_windows_without_feedback_give_the_process_in_which_nothing_happens() -> None:
+    frame = pl.DataFrame(
+        schema={"video_id": pl.String, "age_days": pl.Float64, "kind": pl.String, "count": pl.Int64}
+    )
+    events = batch(frame, ["a", "b"], [0.0, 0.0], ["view", "like"])
+    model = fit(events, ["view", "like"], HawkesSettings())
+    assert float(model.mu.max()) < 1e-6
+    X, _ = represent(model, events, [1.0, 7.0])
+    assert np.isfinite(X).all() and np.allclose(X[0], X[1])
