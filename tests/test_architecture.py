@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -165,3 +166,19 @@ def test_files_are_of_one_idea():
 def test_tests_are_no_package():
     """Folders share file names; importlib imports keep them apart."""
     assert not (ROOT / "tests" / "__init__.py").exists()
+
+
+def test_every_setting_a_stage_reads_is_a_parameter_of_its_dvc_stage() -> None:
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    tree = ast.parse((ROOT / "m3tr" / "stages.py").read_text())
+    functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+    for stage, entry in graph.items():
+        read = {
+            ast.unparse(node).removeprefix("params.")
+            for node in ast.walk(functions[stage])
+            if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("params.")
+        }
+        for setting in read:
+            named = [p for p in entry["params"] if (setting + ".").startswith(p + ".")]
+            below = [p for p in entry["params"] if p.startswith(setting + ".")]
+            assert named or below, f"{stage} reads {setting}, which dvc.yaml does not name"

@@ -89,8 +89,6 @@ def test_sequences_without_events(build):
     assert torch.allclose(found.total, -found.compensator.sum(1))
     assert (rate > 0).all() and torch.isfinite(found.total).all()
     assert all(len(increments) == 0 for increments in compensator_increments(model, events))
-    with pytest.raises(InputError, match="no feedback"):
-        fit(events, ["a", "b"], SMALL)
 
 
 def test_events_at_publication_condition_and_are_not_scored(build):
@@ -113,6 +111,6 @@ def test_windows_without_feedback_give_the_process_in_which_nothing_happens() ->
     )
     events = batch(frame, ["a", "b"], [0.0, 0.0], ["view", "like"])
     model = fit(events, ["view", "like"], HawkesSettings())
-    assert float(model.mu.max()) < 1e-6
+    assert float(model.mu.detach().max()) < 1e-6
     X, _ = represent(model, events, [1.0, 7.0])
     assert np.isfinite(X).all() and np.allclose(X[0], X[1])
