@@ -31,7 +31,7 @@ demo: setup ## the whole pipeline on the bundled sample, then its results
 
 test: setup ## all tests
 	lint-imports
-	pytest -n 2 --dist worksteal
+	pytest -n 2 --dist loadfile
 
 lint: setup ## style, types and layers
 	ruff check .

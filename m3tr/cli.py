@@ -114,9 +114,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}: {REMEDY}", file=sys.stderr)
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"error: {what}: {REMEDY}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)

@@ -30,7 +30,7 @@ class Params(BaseModel):
         Of everything random but the split (`task.seed`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # MLflow takes no longer name of an experiment
     name: str = Field(min_length=1, max_length=200)

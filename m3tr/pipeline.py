@@ -113,13 +113,17 @@ def _checked(workspace: Path, *arguments: str) -> None:
 
 def results(workspace: Path) -> str:
     """The results table and where report, MLflow run and registered model are."""
+    from m3tr.workspace import read_report
+
     folder = workspace / "reports"
+    train = read_report(workspace, "train")
+    register = read_report(workspace, "register")["figures"]
     try:
         table = (folder / "results.md").read_text()
-        train = json.loads((folder / "train.json").read_text())
-        register = json.loads((folder / "register.json").read_text())["figures"]
-    except OSError as error:
-        raise InputError(f"{error.filename} is missing: run the pipeline first") from None
+    except OSError:
+        raise InputError(
+            f"{folder / 'results.md'} is missing: run the stage `evaluate` first"
+        ) from None
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / '.mlflow/mlflow.db'}"
     lines = [
         table.rstrip(),

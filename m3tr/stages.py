@@ -20,7 +20,7 @@ from m3tr.workspace import (
     TABLES,
     TRAJECTORIES,
     Report,
-    feedback_kinds,
+    read_arrays,
     read_features,
     read_queries,
     read_report,
@@ -114,7 +114,7 @@ def trajectories(workspace: Path) -> Report:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from m3tr.data.windows import observed
+    from m3tr.data.windows import feedback_kinds, observed
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.likelihood import fit, mean_log_likelihood
     from m3tr.model.queries import temporal_representation
@@ -122,7 +122,9 @@ def trajectories(workspace: Path) -> Report:
     with running("trajectories", workspace) as (params, report):
         _, feedback, examples = read_tables(workspace)
         seen = observed(feedback, examples)
-        kinds = feedback_kinds(feedback, params)
+        in_training = examples.filter(pl.col("split") == "train")
+        kinds = feedback_kinds(observed(feedback, in_training), params.task.target)
+        seen = seen.filter(pl.col("kind").is_in(kinds))
         ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
         events = batch(seen, ids, ages, kinds)
         split = examples["split"].to_numpy()
@@ -158,14 +160,15 @@ def bank(workspace: Path) -> Report:
     import numpy as np
 
     from m3tr.data.duplicates import near_duplicates
-    from m3tr.memory.bank import Bank
+    from m3tr.data.windows import growth_curves
+    from m3tr.memory.bank import Bank, Keys
     from m3tr.memory.contract import violations
     from m3tr.memory.keys import KeyMaker
 
     with running("bank", workspace) as (params, report):
         from safetensors.numpy import save_file
 
-        videos, _, examples = read_tables(workspace)
+        videos, feedback, examples = read_tables(workspace)
         content = read_features(workspace, examples).embeddings()
         x_s = read_x_s(workspace)
         train = np.flatnonzero(examples["split"].to_numpy() == "train")
@@ -177,8 +180,12 @@ def bank(workspace: Path) -> Report:
         items = rows.select("video_id", "known_at", "group").join(
             videos.select(identity), on="video_id", how="left", maintain_order="left"
         )
-        values = {"x_s": x_s[train], "increment": np.array(examples["increment"].to_list())[train]}
-        own = type(keys)(keys.trajectory[train], keys.content[train])
+        past = examples[train.tolist()]
+        values = {
+            "curve": growth_curves(feedback, past, params.task.target),
+            "increment": np.array(past["increment"].to_list()),
+        }
+        own = Keys(keys.trajectory[train], keys.content[train])
         memory = Bank.build(items[train.tolist()], own, values)
         folder = workspace / BANK
         memory.save(folder)
@@ -210,8 +217,6 @@ def bank(workspace: Path) -> Report:
 
 def train(workspace: Path) -> Report:
     """The base forecast, the networks and the boosted head, as one saved forecaster."""
-    from safetensors.numpy import load_file
-
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.memory.bank import Bank
     from m3tr.memory.keys import KeyMaker
@@ -225,7 +230,7 @@ def train(workspace: Path) -> Report:
             queries["train"],
             queries["validation"],
             Bank.load(folder),
-            KeyMaker.from_arrays(load_file(folder / "keys.safetensors")),
+            KeyMaker.from_arrays(read_arrays(folder / "keys.safetensors", "bank")),
             mhp,
             list(mhp.kinds),
             params.task,
@@ -265,6 +270,7 @@ def evaluate(workspace: Path) -> Report:
                 split=task.split,
                 group_by=task.group_by,
                 clock=" ".join(map(str, next(iter(observe.items())))),
+                embargo=task.embargo,
             ),
             folder,
             {"dataset": params.name, "MLflow run": report.run.id}
@@ -272,6 +278,7 @@ def evaluate(workspace: Path) -> Report:
         )
         write_table(predictions, workspace / PREDICTIONS)
         report.rows = predictions["video_id"].n_unique()
+        _refuse_breaches(report.figures["contract"])
         for name in ("results.md", "results.json", "report.html"):
             report.run.log_artifact(folder / name)
         broken = [bound for bound in report.figures["bounds"] if not bound["ok"]]

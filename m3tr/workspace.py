@@ -49,12 +49,6 @@ def read_table(workspace: Path, name: str) -> pl.DataFrame:
         raise InputError(f"{path} is missing or damaged: run the stage `ingest` first") from None
 
 
-def feedback_kinds(feedback: pl.DataFrame, params: Params) -> list[str]:
-    """Feedback kinds, the target first."""
-    others = sorted(set(feedback["kind"].unique()) - {params.task.target})
-    return [params.task.target, *others]
-
-
 def read_features(workspace: Path, examples: pl.DataFrame) -> Any:
     """Content features of the examples, in their order."""
     from m3tr.features.store import Features
@@ -64,9 +58,18 @@ def read_features(workspace: Path, examples: pl.DataFrame) -> Any:
 
 def read_x_s(workspace: Path) -> Any:
     """X_s of all examples, shape (N, D_s)."""
+    return read_arrays(workspace / TRAJECTORIES / "x_s.safetensors", "trajectories")["x_s"]
+
+
+def read_arrays(path: Path, stage: str) -> dict[str, Any]:
+    """Arrays that `stage` has written; InputError where they are missing or damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return load_file(workspace / TRAJECTORIES / "x_s.safetensors")["x_s"]
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        raise InputError(f"{path} is missing or damaged: run the stage `{stage}` first") from None
 
 
 def read_queries(workspace: Path, splits: tuple[str, ...]) -> dict[str, Any]:
@@ -96,8 +99,8 @@ def read_report(workspace: Path, stage: str) -> dict[str, Any]:
     path = workspace / "reports" / f"{stage}.json"
     try:
         return json.loads(path.read_text())
-    except OSError:
-        raise InputError(f"{path} is missing: run the stage `{stage}` first") from None
+    except (OSError, json.JSONDecodeError):
+        raise InputError(f"{path} is missing or damaged: run the stage `{stage}` first") from None
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def running(
         workspace=workspace,
         experiment=params.name,
         params=params.model_dump(mode="json"),
-        tags={"dataset": params.name},
+        tags={"dataset": params.name, "split": params.task.split},
         run_id=run_id,
     ) as run:
         report.run = run
@@ -132,6 +135,7 @@ def running(
                 }
                 write_json(content, workspace / "reports" / f"{name}.json")
                 run.log_metrics({name: report.figures})
+                run.log_dict(content, f"reports/{name}.json")
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:

@@ -82,7 +82,7 @@ def make_world(folder: Path, videos: int = 90) -> World:
         videos=videos, seed=3, media=False, days=60.0, followed_days=4.0, log_volume=3.5
     )
     simulate_dataset(folder, settings)
-    table = pl.read_parquet(folder / "data/videos.parquet").drop("media")
+    table = pl.read_parquet(folder / "data/videos.parquet")
     feedback = pl.read_parquet(folder / "data/feedback.parquet")
     task = TaskSettings(
         target="view", observe={"age": "1d"}, horizons=["2d", "4d"], fractions=(0.6, 0.15, 0.25)

@@ -53,7 +53,7 @@ MISTAKES = {
     "wrong type": ("train: {epochs: many}", "train.epochs", "valid integer"),
     "a half": ("train: {epochs: 2.5}", "train.epochs", "valid integer"),
     "out of range": ("bank: {eta: 2}", "bank.eta", "less than or equal to 1"),
-    "not a number": ("train: {dropout: .nan}", "train.dropout", "less than 1"),
+    "not a number": ("train: {dropout: .nan}", "train.dropout", "finite number"),
     "a word for a room": ("hawkes: fast", "hawkes", "valid dictionary"),
     "a list for a room": ("bank: [1, 2]", "bank", "valid dictionary"),
     "nothing for a room": ("bank:", "bank", "valid dictionary"),

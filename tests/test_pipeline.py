@@ -230,6 +230,7 @@ def test_a_setting_of_the_evaluation(workspace: Workspace, first: str) -> None:
 def test_interrupted_in_training(workspace: Workspace, first: str) -> None:
     """Another learning rate reruns training and what follows, also after a SIGINT in between."""
     workspace.write("train", learning_rate=0.004)
+    before = int(workspace.versions()["challenger"])
     log = workspace.folder / "interrupted.txt"
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -260,8 +261,8 @@ def test_interrupted_in_training(workspace: Workspace, first: str) -> None:
     assert ran(out) == ["train", "evaluate", "register"]
     assert (workspace.folder / "artifacts/model/forecaster.json").exists()
     told = workspace.report("register")["figures"]
-    champion = "3" if told["promoted"] else "1"
-    assert workspace.versions() == {"challenger": "3", "champion": champion}
+    champion = str(before + 1) if told["promoted"] else "1"
+    assert workspace.versions() == {"challenger": str(before + 1), "champion": champion}
 
 
 def wait_for(log: Path, words: str, process: "subprocess.Popen[bytes]") -> None:

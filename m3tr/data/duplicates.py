@@ -1,17 +1,13 @@
 """Near-duplicates, so that no video retrieves a copy of itself (docs/model.md, 2, clause 4)."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 
-def near_duplicates(
-    videos: pl.DataFrame, content_digest: Mapping[str, str] | None = None
-) -> pl.DataFrame:
-    """Group videos that share a title and creator, a media path, or a content digest.
+def near_duplicates(videos: pl.DataFrame) -> pl.DataFrame:
+    """Group videos that share a title and creator, or a media path.
 
     Titles are compared in lower case, letters and digits only; an empty one says nothing. The
     relation is closed: two videos that are alike to a third are in one group.
@@ -20,8 +16,6 @@ def near_duplicates(
     ----------
     videos : DataFrame
         `video_id` (unique); `title`, `creator_id`, `media` where there are any.
-    content_digest : mapping, optional
-        Digest of the media's content by video id.
 
     Returns
     -------
@@ -40,21 +34,15 @@ def near_duplicates(
         else blank
     ).str.strip_chars()
     creator = pl.col("creator_id").fill_null("") if "creator_id" in has else pl.lit("")
-    digests = content_digest or {}
     keys = ordered.select(
         pl.when(title != "").then(pl.concat_str(creator, title, separator="\x00")).alias("text"),
         (pl.col("media") if "media" in has else blank).alias("media"),
-        pl.col("video_id")
-        .replace_strict(dict(digests), default=None, return_dtype=pl.String)
-        .alias("digest")
-        if digests
-        else blank.alias("digest"),
     ).with_row_index("i")
 
     n = ordered.height
     edges = [
         keys.drop_nulls(key).select("i", pl.col("i").first().over(key).alias("j")).to_numpy()
-        for key in ("text", "media", "digest")
+        for key in ("text", "media")
     ]
     pairs = np.concatenate(edges).astype(np.int64)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))

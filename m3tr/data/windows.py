@@ -7,6 +7,7 @@ A prediction for video i is made on the clock tau_i; it may use no feedback row 
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from m3tr.data.settings import SECONDS_A_DAY, TaskSettings
@@ -14,6 +15,7 @@ from m3tr.data.splits import assign_splits
 from m3tr.errors import InputError
 
 DAYS = SECONDS_A_DAY * 1e6  # microseconds
+CURVE_POINTS = 16
 
 
 def _days_between(start: str, end: pl.Expr) -> pl.Expr:
@@ -50,6 +52,35 @@ def observed(feedback: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("video_id", "time", "kind", "count")
     )
+
+
+def feedback_kinds(seen: pl.DataFrame, target: str) -> list[str]:
+    """Kinds in `seen`, the target first; from training feedback, or later rows would add some."""
+    return [target, *sorted(set(seen["kind"].unique()) - {target})]
+
+
+def growth_curves(
+    feedback: pl.DataFrame, examples: pl.DataFrame, target: str, points: int = CURVE_POINTS
+) -> np.ndarray:
+    """Outcomes as curves: log2(1 + target count) at equal steps of (0, H], H the last horizon.
+
+    They hold what came after the clock: for labelled examples, never for queries.
+
+    Returns
+    -------
+    ndarray, shape (N, points), float32
+    """
+    place = examples.select(
+        "video_id", "published_at", end=pl.col("horizon_days").list.last()
+    ).with_row_index("i")
+    rows = feedback.filter(pl.col("kind") == target).join(place, on="video_id", how="inner")
+    age = rows.select(_days_between("published_at", pl.col("time"))).to_series().to_numpy()
+    share = age / rows["end"].to_numpy()
+    inside = (share > 0) & (share <= 1 + 1e-9)
+    step = np.minimum(np.ceil(share[inside] * points - 1e-9).astype(int) - 1, points - 1)
+    counts = np.zeros((examples.height, points))
+    np.add.at(counts, (rows["i"].to_numpy()[inside], step), rows["count"].to_numpy()[inside])
+    return np.log2(1 + counts.cumsum(1)).astype(np.float32)
 
 
 def clocks(videos: pl.DataFrame, task: TaskSettings) -> pl.DataFrame:

@@ -33,11 +33,13 @@ class Header:
     split: str = "temporal"
     group_by: str | None = None
     clock: str | None = None
+    embargo: bool = True
 
     def split_in_words(self) -> str:
         """The split, and what it means for the numbers."""
         if self.split == "temporal":
-            return "temporal (the test videos are the latest)"
+            unknown = "" if self.embargo else ", no embargo: outcomes not yet known were trained on"
+            return f"temporal (the test videos are the latest{unknown})"
         groups = f", grouped by {self.group_by}" if self.group_by else ""
         return (
             f"random{groups}: test videos were published among the training videos, so these "

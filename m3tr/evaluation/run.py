@@ -70,6 +70,7 @@ def evaluate(
     test = by_split["test"]
     parts = [predictions(rows, by_split["train"], by_split["validation"], test)]
     content = features.select(test.examples["video_id"].to_list())
+    breaches = breaches_in_test(forecaster, test, feedback, content, examples)
     forecast = forecaster.predict(test.videos, feedback, features=content)
     shape = (len(test), -1)
     grid = {c: forecast[c].to_numpy().reshape(shape) for c in forecast.columns[3:]}
@@ -91,6 +92,8 @@ def evaluate(
         "headline": {name: ours[name] for name in ("nmse", "src", "mae")},
         "nmse": {row: scored["nmse"] for row, scored in table.items()},
         "bounds": check(table, settings.bounds),
+        "contract": breaches,
+        "split": header.split_in_words(),
     }
     return everything, figures
 
@@ -117,6 +120,19 @@ def split_data(
         kinds=forecaster.feedback.kinds,
         target=forecaster.task.target,
     )
+
+
+def breaches_in_test(
+    forecaster: Forecaster,
+    test: Data,
+    feedback: pl.DataFrame,
+    features: Features,
+    examples: pl.DataFrame,
+) -> dict[str, int]:
+    """Breaches of the information contract among what test queries are shown."""
+    queries = forecaster.queries(test.videos, feedback, features=features)
+    held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
+    return forecaster.breaches(queries, forecaster.retrieve(queries), held_out)
 
 
 def neighbourhoods(

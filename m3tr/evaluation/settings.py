@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Bounds(BaseModel):
     """What a forecaster must reach at the headline to be promoted; None asks for nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_nmse: float | None = Field(default=None, gt=0)
     max_mae: float | None = Field(default=None, gt=0)
@@ -34,7 +34,7 @@ class EvaluationSettings(BaseModel):
         Bounds of the row M3TR at the headline.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     bootstrap: int = Field(default=1000, ge=0)
     tuning: int = Field(default=8, ge=1)

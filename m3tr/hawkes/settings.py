@@ -10,7 +10,7 @@ Positive = Annotated[float, Field(gt=0)]
 class HawkesSettings(BaseModel):
     """Settings of `MambaHawkes` and of its fit; docs/hawkes.md says what each part computes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     decays_days: list[Positive] = Field(
         default=[0.005, 0.05, 0.5, 5.0, 50.0],

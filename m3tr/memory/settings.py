@@ -18,7 +18,7 @@ class BankSettings(BaseModel):
         `mean`, or `softmax` of the scores at `temperature`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     eta: float = Field(0.5, ge=0, le=1)
     k: int = Field(10, ge=1)

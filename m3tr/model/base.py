@@ -10,7 +10,7 @@ ALPHAS = np.logspace(-1, 5, 19)
 
 
 class BaseForecast:
-    """Ridge on standardised, clipped covariates; penalty by generalised cross-validation."""
+    """Ridge on standardised, clipped covariates; penalty by leave-one-out error."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}

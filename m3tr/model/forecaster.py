@@ -24,6 +24,7 @@ from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank, Neighbours
+from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast
@@ -51,7 +52,7 @@ class Forecaster:
         Fitted on the training split, like `tokeniser`, `key_maker` and `base`.
     mhp : MambaHawkes
     bank : Bank
-        Training videos; values `x_s`, `increment`, `residual` (out of fold), `token.*`, `mask.*`.
+        Training videos; values `increment`, `curve`, `residual` (out of fold), `token.*`, `mask.*`.
     networks : sequence of M3TRNetwork
         Their forecasts are averaged.
     boosted : BoostedHead
@@ -130,14 +131,16 @@ class Forecaster:
         features: Features | None = None,
     ) -> Queries:
         """What may be known of `videos` on the clock; InputError where one is not yet published."""
-        return make_queries(
-            videos,
-            feedback,
-            self.task if observed_at is None else at_clock(self.task, observed_at),
-            self.mhp,
-            self.feature_settings,
-            features,
-        )
+        task = self.task if observed_at is None else at_clock(self.task, observed_at)
+        queries = make_queries(videos, feedback, task, self.mhp, self.feature_settings, features)
+        for m, (_, width) in queries.features.shapes.items():
+            fitted = len(self.tokeniser.arrays.get(f"{m}.axes", range(width)))
+            if width != fitted:
+                raise InputError(
+                    f"features: {m} tokens have {width} dimensions, the model was trained on "
+                    f"{fitted}: extract them with the encoder it was trained with"
+                )
+        return queries
 
     def covariates(self, queries: Queries) -> np.ndarray:
         """All numbers of the queries, shape (N, D): feedback, content, X_s."""
@@ -150,6 +153,23 @@ class Forecaster:
 
     def retrieve(self, queries: Queries) -> Neighbours:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
+        bank, own = self._grouped(queries)
+        causal = self.task.split == "temporal"
+        return bank.search(
+            self.key_maker.keys(queries.x_s, queries.features.embeddings()),
+            self.bank_settings.k,
+            self.bank_settings.eta,
+            known_by=queries.examples["observed_at"].to_numpy() if causal else None,
+            exclude=own["group"].to_numpy(),
+        )
+
+    def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
+        """Breaches of the information contract among what `queries` were shown; all must be 0."""
+        bank, own = self._grouped(queries)
+        return violations(bank, own, found, held_out, self.task.split == "temporal")
+
+    def _grouped(self, queries: Queries) -> tuple[Bank, pl.DataFrame]:
+        """The bank and the queries' examples with common near-duplicate groups."""
         identity = [
             t.select([c for c in IDENTITY if c in t.columns])
             for t in (queries.videos, self.bank.items)
@@ -157,14 +177,7 @@ class Forecaster:
         together = pl.concat(identity, how="diagonal").unique("video_id", maintain_order=True)
         groups = near_duplicates(together)
         own = queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
-        causal = self.task.split == "temporal"
-        return self.bank.with_groups(groups).search(
-            self.key_maker.keys(queries.x_s, queries.features.embeddings()),
-            self.bank_settings.k,
-            self.bank_settings.eta,
-            known_by=queries.examples["observed_at"].to_numpy() if causal else None,
-            exclude=own["group"].to_numpy(),
-        )
+        return self.bank.with_groups(groups), own
 
     def inputs(
         self, queries: Queries, neighbours: Neighbours, base: np.ndarray | None = None

@@ -65,13 +65,15 @@ def make_queries(
 ) -> Queries:
     """Queries for `videos` on the task's clock.
 
+    Feedback of kinds that the training data did not have is left out.
+
     Without `features` they are extracted from the media paths (absolute, or relative to the
     working directory) and the texts.
 
     Raises
     ------
     InputError
-        A video is published after the clock; feedback is of a kind that `mhp` does not know.
+        A video is published after the clock.
     """
     examples = clocks(videos, task)
     if examples.height < videos.height:
@@ -83,11 +85,7 @@ def make_queries(
     if features is None:
         features, _, _ = extract(videos, Path(), None, feature_settings)
     seen = observed(feedback, examples)
-    unknown = set(seen["kind"].unique()) - set(mhp.kinds)
-    if unknown:
-        raise InputError(
-            f"feedback of the kind {min(unknown)!r} was not in the training data: leave it out"
-        )
+    seen = seen.filter(pl.col("kind").is_in(mhp.kinds))
     own = features.select(examples["video_id"].to_list())
     return Queries(examples, videos, seen, own, temporal_representation(mhp, seen, examples))
 

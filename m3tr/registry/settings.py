@@ -17,7 +17,7 @@ class RegistrySettings(BaseModel):
         better (docs/model.md, section 7).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(default="m3tr", pattern=r"^[^/:@\s]+$")
     metric: Literal["nmse"] = "nmse"

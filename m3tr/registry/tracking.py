@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m3tr.errors import InputError
 from m3tr.registry.connection import artifact_folder, connect, is_server, tracking_uri
 from m3tr.registry.provenance import dataset_digest, provenance
 
@@ -91,12 +92,14 @@ def stage_run(
     Raises
     ------
     InputError
-        The server named by MLFLOW_TRACKING_URI does not answer.
+        The server named by MLFLOW_TRACKING_URI does not answer; the store has no run `run_id`.
     """
     uri = connect(workspace)
     import mlflow
 
     client = mlflow.MlflowClient()
+    if run_id:
+        _check_run(client, run_id, uri)
     experiment_id = _experiment(client, experiment, uri, workspace)
     dataset = str(tags.get("dataset") or "data")
     everything = {**provenance(stage, workspace), "dataset": dataset, **tags}
@@ -105,7 +108,9 @@ def stage_run(
         run_name=None if run_id else stage,
         experiment_id=None if run_id else experiment_id,
     ) as run:
-        mlflow.set_tags({_key(k): _cut(v, MAX_TAG) for k, v in everything.items() if v is not None})
+        # a continued run keeps what it says of its own stage
+        new = {k: v for k, v in everything.items() if v is not None and k not in run.data.tags}
+        mlflow.set_tags({_key(k): _cut(v, MAX_TAG) for k, v in new.items()})
         values = {_key(k): _cut(v, MAX_PARAM) for k, v in flatten(params).items()}
         # a parameter cannot be changed once logged
         mlflow.log_params({k: v for k, v in values.items() if k not in run.data.params})
@@ -123,6 +128,18 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _check_run(client: Any, run_id: str, uri: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        raise InputError(
+            f"run {run_id} of the stage `train` is not in {uri}: run `dvc repro -f train` to train "
+            "into this store, or set MLFLOW_TRACKING_URI to the store it was trained into"
+        ) from None
 
 
 def _experiment(client: Any, name: str, uri: str, workspace: Path) -> str:

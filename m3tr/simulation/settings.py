@@ -11,7 +11,7 @@ class SimulationSettings(BaseModel):
     See docs/simulation.md. Volumes are in natural-log units of the expected number of immigrants.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     videos: int = Field(400, ge=1, description="number of videos")
     seed: int = Field(7, ge=0, description="every random number is a function of it")

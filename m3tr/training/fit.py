@@ -5,18 +5,15 @@ from typing import Any
 import numpy as np
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
-from m3tr.data.duplicates import near_duplicates
 from m3tr.data.settings import TaskSettings
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
-from m3tr.memory.bank import Bank, Neighbours
-from m3tr.memory.contract import violations
+from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast, out_of_fold
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.forecaster import Forecaster
-from m3tr.model.inputs import Inputs
 from m3tr.model.queries import Queries
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
@@ -95,7 +92,13 @@ def fit(
         ]
     forecaster.networks = [network for network, _ in fits]
     if settings.boosted:
-        forecaster.boosted = boost(inputs, y, inputs_validation, y_validation, seed)
+        forecaster.boosted = BoostedHead.fit(
+            inputs.everything,
+            y - inputs.base,
+            inputs_validation.everything,
+            y_validation - inputs_validation.base,
+            seed,
+        )
     forecast = forecaster.forecast_inputs(inputs_validation)
     forecaster.half_width = conformal(np.abs(forecast - y_validation), settings.coverage)
     base = inputs_validation.base
@@ -105,22 +108,9 @@ def fit(
         "best_epochs": [history["best_epoch"] for _, history in fits],
         "half_width": forecaster.half_width.tolist(),
         "retrieved": float(found.found.sum(1).mean()),
-        "contract": breaches(train, bank, found, held_out, task.split == "temporal"),
+        "contract": forecaster.breaches(train, found, held_out),
     }
     return forecaster, figures
-
-
-def boost(
-    inputs: Inputs, y: np.ndarray, validation: Inputs, y_validation: np.ndarray, seed: int
-) -> BoostedHead:
-    """The boosted head on the same inputs."""
-    return BoostedHead.fit(
-        inputs.everything,
-        y - inputs.base,
-        validation.everything,
-        y_validation - validation.base,
-        seed,
-    )
 
 
 def labels(queries: Queries) -> np.ndarray:
@@ -134,16 +124,6 @@ def groups(queries: Queries) -> np.ndarray:
     creators = videos["creator_id"] if "creator_id" in videos.columns else videos["video_id"]
     names = creators.fill_null(videos["video_id"]).to_numpy()
     return np.unique(names, return_inverse=True)[1]
-
-
-def breaches(
-    queries: Queries, bank: Bank, found: Neighbours, held_out: set[str], causal: bool
-) -> dict[str, int]:
-    """Breaches of the information contract among the neighbours of the bank's own videos."""
-    # not the groups of the stage `bank`: those may be joined by a held-out video
-    groups = near_duplicates(queries.videos)
-    own = queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
-    return violations(bank.with_groups(groups), own, found, held_out, causal)
 
 
 def conformal(errors: np.ndarray, coverage: float) -> np.ndarray:

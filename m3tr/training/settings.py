@@ -1,6 +1,8 @@
 """Settings of the training of the M3TR network."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TrainSettings(BaseModel):
@@ -25,7 +27,7 @@ class TrainSettings(BaseModel):
         Average the networks with a boosted head on the same inputs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     members: int = Field(3, ge=1)
     width: int = Field(16, ge=4)
@@ -41,3 +43,9 @@ class TrainSettings(BaseModel):
     huber: float = Field(1.0, gt=0)
     coverage: float = Field(0.8, gt=0, lt=1)
     boosted: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self

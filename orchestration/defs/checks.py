@@ -46,6 +46,7 @@ RULES = (
     Rule("bank", "information_contract", "contract", information_contract),
     Rule("train", "information_contract", "contract", information_contract),
     Rule("evaluate", "metric_bounds", "bounds", metric_bounds),
+    Rule("evaluate", "information_contract", "contract", information_contract),
 )
 
 

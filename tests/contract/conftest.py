@@ -24,7 +24,7 @@ def rewrite_after(
     late = pl.col("time") > pl.col("observed_at")
     kept, later = rows.filter(~late), rows.filter(late)
     n = later.height
-    kinds = feedback["kind"].unique().sort().to_numpy()
+    kinds = [*feedback["kind"].unique().sort(), "a kind that comes up later"]
     drop = rng.random(n) < 0.3
     # as close to the clock as a time can be, and far beyond every horizon
     shift = rng.choice([1, 60_000_000, int(UNTIL.total_seconds() * 1e6)], n)

@@ -1,6 +1,7 @@
 """Clauses 5 and 6: who is in the bank, and what the fit has seen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from m3tr.features.store import Features
-from m3tr.training.fit import breaches
 
 
 def ids_of(tiny, split):
@@ -40,7 +40,7 @@ def test_a_planted_breach_is_reported(tiny_forecaster, tiny_queries):
     order = np.argsort(
         [f.bank.items["video_id"].to_list().index(v) for v in train.examples["video_id"]]
     )
-    counted = breaches(train.select(order), f.bank, free, ids_of(tiny_forecaster, "train"), True)
+    counted = f.breaches(train.select(order), free, ids_of(tiny_forecaster, "train"))
     assert min(counted.values()) > 0
 
 
@@ -56,7 +56,7 @@ def test_a_held_out_copy_does_not_join_two_training_videos(tiny_forecaster, tiny
     joined = f.bank.with_groups(
         pl.DataFrame({"video_id": f.bank.items["video_id"], "group": group})
     )
-    assert not any(breaches(train, joined, found, set(), True).values())
+    assert not any(replace(f, bank=joined).breaches(train, found, set()).values())
 
 
 def rewritten(world, split):

@@ -129,7 +129,7 @@ def test_the_task_clock_given_by_hand_is_the_task_clock(tiny_forecaster, forecas
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_unknown_kind_is_refused_only_where_it_would_be_used(tiny_forecaster, forecasts, late):
+def test_an_unknown_kind_changes_nothing(tiny_forecaster, forecasts, late):
     video = tiny_forecaster.part("test")[0]
     age = timedelta(days=1, microseconds=1) if late else timedelta(hours=2)
     row = {
@@ -139,11 +139,7 @@ def test_an_unknown_kind_is_refused_only_where_it_would_be_used(tiny_forecaster,
         "count": pl.Series([1]),
     }
     feedback = pl.concat([tiny_forecaster.feedback, pl.DataFrame(row)])
-    if late:
-        assert tiny_forecaster.predict(feedback=feedback).equals(forecasts)
-    else:
-        with pytest.raises(InputError, match="'danmaku'.*leave it out"):
-            tiny_forecaster.predict(feedback=feedback)
+    assert tiny_forecaster.predict(feedback=feedback).equals(forecasts)
 
 
 def test_a_video_of_the_future_is_refused(tiny_forecaster):
@@ -167,9 +163,10 @@ def test_x_s_expects_what_the_horizons_ask_for(tiny_forecaster, tiny_queries):
     """The expected increments in X_s are those between the clock and the horizons."""
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.forecast import expected_counts
+    from m3tr.model.queries import temporal_representation
 
     mhp, queries = tiny_forecaster.forecaster.mhp, tiny_queries["test"]
-    x_s = tiny_forecaster.forecaster.represent(queries.observed, queries.examples)
+    x_s = temporal_representation(mhp, queries.observed, queries.examples)
     ids, ages = queries.examples["video_id"].to_list(), queries.examples["age_days"].to_numpy()
     ahead = expected_counts(mhp, batch(queries.observed, ids, ages, mhp.kinds), [1.0, 3.0])
     expected = np.log2(1 + ahead.detach().numpy()).reshape(len(ids), -1)

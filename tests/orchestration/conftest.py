@@ -19,6 +19,7 @@ FIGURES: dict[str, dict[str, Any]] = {
     "train": {"contract": {"5": 0, "6": 0}},
     "evaluate": {
         "bounds": [{"metric": "nMSE", "value": 0.4, "limit": 1.0, "ok": True}],
+        "contract": {"2": 0, "5": 0},
         "nMSE": 0.4,
         "skill": float("nan"),
         "by_horizon": [0.3, float("nan")],

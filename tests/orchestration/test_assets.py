@@ -59,6 +59,7 @@ def test_the_whole_pipeline_then_nothing_left_to_do(
             ("bank", "information_contract"),
             ("train", "information_contract"),
             ("evaluate", "metric_bounds"),
+            ("evaluate", "information_contract"),
         }
         assert all(checks(first).values())
         made = materialized(first)
