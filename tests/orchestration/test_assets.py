@@ -109,7 +109,7 @@ def test_without_a_sentence_dvc_speaks(small: Any) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = launch(small.folder, instance)
         (failure,) = [e for e in result.all_events if e.is_step_failure]
-        assert "missing data" in str(failure.step_failure_data.user_failure_data)
+        assert "No such file or directory" in str(failure.step_failure_data.user_failure_data)
 
 
 @pytest.mark.parametrize("figures", [{"failed_critical": 2}, {}])
