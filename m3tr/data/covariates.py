@@ -49,11 +49,6 @@ class FeedbackCovariates:
         shape = ["first row", "age at first row", "since last row", "mean lag", "rows", "age"]
         return bins + totals + ratios + shape + _clock_names("clock")
 
-    @property
-    def log_increments(self) -> slice:
-        """The columns that are log counts in bins, in order of kind, then time."""
-        return slice(0, len(self.kinds) * len(self._bin_names()))
-
     def transform(self, observed: pl.DataFrame, examples: pl.DataFrame) -> np.ndarray:
         """Covariates of each example.
 

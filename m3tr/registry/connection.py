@@ -39,7 +39,7 @@ def tracking_uri(workspace: Path) -> str:
     Returns
     -------
     str
-        For example `http://mlflow.example.org:5000` or `sqlite:////home/me/work/.mlflow/mlflow.db`.
+        For example `http://mlflow.example.org:5000` or `sqlite:////home/me/videos/.mlflow/mlflow.db`.
     """
     chosen = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if chosen and chosen not in _OWN:

@@ -14,6 +14,7 @@ import polars as pl
 
 from m3tr.data.tables import TEXT_COLUMNS as TEXTS
 from m3tr.data.tables import TIME
+from m3tr.data.windows import observed
 from m3tr.errors import InputError
 from m3tr.registry import cells
 
@@ -142,15 +143,10 @@ def payload(
     if rows["published_at"].null_count():
         missing = rows.filter(pl.col("published_at").is_null())["video_id"][0]
         raise InputError(f"The videos table lacks video {missing} of the examples table.")
-    seen = (
-        feedback.join(examples.select("video_id", "observed_at", "published_at"), on="video_id")
-        .filter(pl.col("time") <= pl.col("observed_at"))
-        .with_columns(us=(pl.col("time") - pl.col("published_at")).dt.total_microseconds())
-        .sort("video_id", "time", "kind")
-    )
+    seen = observed(feedback, examples).select("video_id", "age_days", "kind", "count")
     lists: dict[str, list[list[Any]]] = {}
-    for video, us, kind, count in seen.select("video_id", "us", "kind", "count").iter_rows():
-        lists.setdefault(video, []).append([us / MICROSECONDS_A_DAY, kind, count])
+    for video, *entry in seen.iter_rows():
+        lists.setdefault(video, []).append(entry)
     drop = set(EMBEDDINGS) if features is not None else set()
     columns: dict[str, list[Any]] = {
         name: [_json_value(v) for v in rows[name].to_list()]

@@ -61,6 +61,6 @@ def register_model(
         error = by_video["increment"].to_numpy() - truth
         return float(np.mean(error**2) / np.var(truth))
 
-    outcome = promote(settings.model, score, version=version, metric=settings.metric)
+    outcome = promote(settings.model, score, version=version)
     which = "champion" if outcome["promoted"] else "challenger"
     return outcome | {"model": settings.model, "address": f"models:/{settings.model}@{which}"}

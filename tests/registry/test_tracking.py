@@ -160,6 +160,6 @@ def test_a_server_that_does_not_answer_is_one_sentence(workspace, monkeypatch):
 
 def test_flatten_and_settings():
     assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}
-    assert RegistrySettings().model == "m3tr" and RegistrySettings().metric == "nmse"
+    assert RegistrySettings().model == "m3tr"
     with pytest.raises(ValueError, match="model"):
         RegistrySettings(model="a/b")
