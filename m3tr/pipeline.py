@@ -112,24 +112,31 @@ def _checked(workspace: Path, *arguments: str) -> None:
 
 
 def results(workspace: Path) -> str:
-    """The results table and where report, MLflow run and registered model are."""
+    """The headline table and where report, MLflow run and registered model are."""
+    from m3tr.registry.connection import connect
+    from m3tr.registry.registries import CHAMPION, version_of
     from m3tr.workspace import read_report
 
     folder = workspace / "reports"
-    train = read_report(workspace, "train")
-    register = read_report(workspace, "register")["figures"]
     try:
         table = (folder / "results.md").read_text()
     except OSError:
-        raise InputError(
-            f"{folder / 'results.md'} is missing: run the stage `evaluate` first"
-        ) from None
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / '.mlflow/mlflow.db'}"
+        raise InputError(f"{folder / 'results.md'} is missing: run the pipeline first") from None
+    train = read_report(workspace, "train")
+    register = read_report(workspace, "register")["figures"]
+    uri = connect(workspace)
+    name, version = register["model"], register["version"]
+    champion = version_of(name, CHAMPION)
+    # DVC may have restored this registration from its cache, long after another one
+    which = f"{name}@{CHAMPION}, version {version}"
+    if champion != version:
+        which = f"{name}/{version}; the champion is version {champion}"
     lines = [
-        table.rstrip(),
+        table.split("### nMSE by horizon")[0].rstrip(),
         "",
+        f"all tables  {folder / 'results.md'}",
         f"report      {folder / 'report.html'}",
         f"MLflow run  {train['mlflow_run_id']} in {uri}",
-        f"model       {register['address']} (version {register['version']}; {register['reason']})",
+        f"model       models:/{which} ({register['reason']})",
     ]
     return "\n".join(lines)

@@ -255,7 +255,7 @@ def evaluate(workspace: Path) -> Report:
     with running("evaluate", workspace, run_of="train") as (params, report):
         videos, feedback, examples = read_tables(workspace)
         task, folder = params.task, workspace / "reports"
-        observe = task.observe.model_dump(mode="json", exclude_none=True)
+        until = task.observe.until
         predictions, report.figures = run_evaluation(
             Forecaster.load(workspace / MODEL),
             videos,
@@ -269,7 +269,7 @@ def evaluate(workspace: Path) -> Report:
                 target=task.target,
                 split=task.split,
                 group_by=task.group_by,
-                clock=" ".join(map(str, next(iter(observe.items())))),
+                clock=f"{until:%Y-%m-%d %H:%M} UTC" if until else None,
                 embargo=task.embargo,
             ),
             folder,

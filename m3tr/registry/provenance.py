@@ -46,7 +46,10 @@ def git_state(folder: Path) -> dict[str, str]:
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return {}
-    return {"git_commit": commit, "git_dirty": str(bool(_git(folder, "status", "-s"))).lower()}
+    return {
+        "git_commit": commit,
+        "git_dirty": str(bool(_git(folder, "status", "-s", "--", ":/", ":!/dvc.lock"))).lower(),
+    }
 
 
 def dataset_digest(workspace: Path) -> str | None:
