@@ -96,6 +96,14 @@ def results(workspace: Workspace = HERE) -> None:
     print(pipeline.results(workspace))
 
 
+@app.command(rich_help_panel="Pipeline")
+def promote(version: str, workspace: Workspace = HERE) -> None:
+    """Make a registered version the champion, whatever its figures."""
+    from m3tr.stages import promote_version
+
+    print(promote_version(workspace, version))
+
+
 def _tell(figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         print(f"{name}: {value}")

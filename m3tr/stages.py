@@ -330,6 +330,18 @@ def import_data(
     return import_dataset(source, src, workspace, drop, target=target, force=force)
 
 
+def promote_version(workspace: Path, version: str) -> str:
+    """Make a version the champion by decision of the user; the sentence to print."""
+    from m3tr.config import read_params
+    from m3tr.registry.connection import connect
+    from m3tr.registry.promotion import appoint
+
+    name = read_params(workspace).registry.model
+    connect(workspace)
+    appoint(name, version)
+    return f"models:/{name}@champion is version {version}"
+
+
 def _refuse_breaches(breaches: dict[str, int]) -> None:
     broken = {clause: n for clause, n in breaches.items() if n}
     if broken:

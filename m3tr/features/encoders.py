@@ -20,7 +20,7 @@ from m3tr.features.signal_text import SignalText
 from m3tr.features.signal_visual import SignalVisual
 
 SIGNAL = "signal"
-VERSION = 1  # raise it whenever a signal encoder or the decoding gives other numbers
+ROOM = Path(__file__).parent
 
 
 class VisualEncoder(Protocol):
@@ -91,7 +91,9 @@ def fingerprint(settings: FeatureSettings) -> str:
     """Digest of everything but the file that decides the visual and audio tokens."""
     told = settings.model_dump(mode="json", include={"visual", "audio", "limits"})
     stamps = [_stamp(settings.visual.encoder), _stamp(settings.audio.encoder)]
-    text = json.dumps([VERSION, told, stamps], sort_keys=True)
+    # the code of this room too: a changed encoder must not be answered from an old cache
+    code = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(ROOM.glob("*.py"))]
+    text = json.dumps([code, told, stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

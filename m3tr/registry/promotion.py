@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from m3tr.errors import InputError
 from m3tr.registry.registries import CHALLENGER, CHAMPION, load, version_of
 
 
@@ -13,7 +14,6 @@ def promote(
     *,
     version: str | None = None,
     metric: str = "nmse",
-    force: bool = False,
 ) -> dict[str, Any]:
     """Move the alias `champion` to a version if it beats the present champion.
 
@@ -31,8 +31,6 @@ def promote(
         The challenger; by default the version with the alias `challenger`.
     metric : str
         Name of the tag that keeps the figure on the version.
-    force : bool
-        Promote also where the champion cannot be scored or is not beaten.
 
     Returns
     -------
@@ -60,8 +58,6 @@ def promote(
     else:
         failure = None
     better, reason = _decide(number, champion, mine, theirs, failure, metric)
-    if force and not better and champion != number:
-        better, reason = True, f"{reason} Promoted by force."
     client.set_model_version_tag(name, number, metric, f"{mine:.6g}")
     if champion != number:
         client.set_model_version_tag(name, number, "promotion", reason)
@@ -75,6 +71,21 @@ def promote(
         "champion_metric": theirs,
         "challenger_metric": mine,
     }
+
+
+def appoint(name: str, version: str) -> None:
+    """Move the alias `champion` to a version by decision, without any comparison.
+
+    Raises
+    ------
+    InputError
+        There is no such version.
+    """
+    import mlflow
+
+    if version_of(name, version) is None:
+        raise InputError(f"The registry has no version {version!r} of the model {name!r}.")
+    mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
 
 
 def _decide(
@@ -92,7 +103,10 @@ def _decide(
     if champion is None:
         return True, f"There was no champion; {metric} {mine:.4g}."
     if theirs is None:
-        return False, f"The champion, version {champion}, cannot be compared: {failure}"
+        return (
+            False,
+            f"The champion, version {champion}, cannot be compared: {failure} `m3tr promote {number}` decides by hand.",
+        )
     if mine < theirs:
         return True, f"{metric} {mine:.4g} beats {theirs:.4g} of version {champion}."
     return False, f"{metric} {mine:.4g} does not beat {theirs:.4g} of version {champion}."

@@ -46,6 +46,7 @@ def git_state(folder: Path) -> dict[str, str]:
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return {}
+    # dvc.lock changes along the way of every run
     return {
         "git_commit": commit,
         "git_dirty": str(bool(_git(folder, "status", "-s", "--", ":/", ":!/dvc.lock"))).lower(),

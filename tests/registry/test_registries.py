@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from m3tr.errors import InputError
 from m3tr.registry.payload import payload
-from m3tr.registry.promotion import promote
+from m3tr.registry.promotion import appoint, promote
 from m3tr.registry.registries import load, pip_requirements, register, save, version_of
 from m3tr.registry.tracking import stage_run
 
@@ -57,7 +57,9 @@ def test_first_version_becomes_champion_and_a_worse_one_does_not(new_version, to
     assert captured.out == "" and captured.err == ""
 
 
-def test_a_champion_that_cannot_be_scored_is_kept_unless_forced(new_version, toy_score):
+def test_a_champion_that_cannot_be_scored_is_kept_until_another_is_appointed(
+    new_version, toy_score
+):
     new_version(1.0, kinds=("view",))
     mlflow.MlflowClient().set_registered_model_alias("m3tr", "champion", "1")
     new_version(2.0)
@@ -65,8 +67,9 @@ def test_a_champion_that_cannot_be_scored_is_kept_unless_forced(new_version, toy
     assert not result["promoted"] and result["champion_metric"] is None
     assert "cannot be compared" in result["reason"]
     assert "does not know the kind like" in result["reason"]
-    result = promote("m3tr", toy_score, force=True)
-    assert result["promoted"] and result["reason"].endswith("Promoted by force.")
+    with pytest.raises(InputError, match="no version '9'"):
+        appoint("m3tr", "9")
+    appoint("m3tr", "2")
     assert version_of("m3tr", "champion") == "2"
 
 
