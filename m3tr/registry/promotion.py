@@ -103,10 +103,8 @@ def _decide(
     if champion is None:
         return True, f"There was no champion; {metric} {mine:.4g}."
     if theirs is None:
-        return (
-            False,
-            f"The champion, version {champion}, cannot be compared: {failure} `m3tr promote {number}` decides by hand.",
-        )
+        why = f"The champion, version {champion}, cannot be compared: {failure}"
+        return False, f"{why} Decide by hand: `m3tr promote {number}`."
     if mine < theirs:
         return True, f"{metric} {mine:.4g} beats {theirs:.4g} of version {champion}."
     return False, f"{metric} {mine:.4g} does not beat {theirs:.4g} of version {champion}."
