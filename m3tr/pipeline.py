@@ -99,11 +99,15 @@ def dvc(workspace: Path, *arguments: str, quiet: bool = False) -> int:
     """Run DVC in the workspace with this environment's `m3tr` on the path; its exit status."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", *arguments]
-    output = subprocess.PIPE if quiet else None
-    done = subprocess.run(
-        command, cwd=workspace, env=os.environ | {"PATH": path}, stdout=output, check=False
-    )
-    return done.returncode
+    output = subprocess.DEVNULL if quiet else None
+    environment = os.environ | {"PATH": path}
+    with subprocess.Popen(command, cwd=workspace, env=environment, stdout=output) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # the terminal has interrupted DVC too; killed now, it would leave its lock behind
+            process.wait()
+            raise
 
 
 def _checked(workspace: Path, *arguments: str) -> None:
