@@ -33,7 +33,7 @@ class Block(nn.Module):
         x = silu(x)
         B, C = self.select(x).chunk(2, dim=-1)
         A = self.A.to(x.dtype) * self.log_scale.exp()[:, None]  # (inner, state)
-        y = impulse_scan(A, gap.to(x.dtype), x, B, C) + self.skip * x
+        y = impulse_scan(x, gap.to(x.dtype), A, B, C, self.skip)
         # impulses add up over a long history: a logarithmic squash keeps their size readable
         return u + self.leave(torch.asinh(y) * silu(gate))
 

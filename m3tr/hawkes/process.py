@@ -171,7 +171,7 @@ class MambaHawkes(nn.Module):
         B, G = tied.time.shape
         K, M = len(self.kinds), len(self.beta)
         ones = torch.ones(B, G, M, dtype=torch.float64)
-        S = impulse_states(-self.beta.expand(K, M), tied.step[:, :G], tied.mark, ones)
+        S = impulse_states(tied.mark, tied.step[:, :G], -self.beta.expand(K, M), ones)
         return torch.nn.functional.pad(S.transpose(2, 3), (0, 0, 0, 0, 1, 0))
 
     def save(self, folder: Path) -> None:

@@ -1,135 +1,196 @@
-"""The selective scan over impulses: one interface, two backends.
+"""The selective scan over impulses: one interface, three backends.
 
-    h_i = exp(A gap_i) h_{i-1} + B_i x_i,    y_i = C_i h_i
+    h_i = exp(delta_i A) h_{i-1} + B_i u_i,    y_i = (C_i h_i + D u_i) silu(z_i)
 
-An event is an impulse: its input has no gap factor, which would make simultaneous events vanish,
-and a gap of zero keeps the state as it is. `numba` is compiled, with a hand-written backward, for
-the CPU. `torch` is a plain step loop over `unbind` (slicing a tensor inside the loop would make
-autograd quadratic in the length), for any device, and the reference for the other.
+An event is an impulse: its input has no factor delta, which would make simultaneous events vanish,
+and delta = 0 keeps the state as it is. Three ways to compute it:
+
+- `numba`: compiled for the CPU, backward written by hand, float32 and float64 (`scan_numba.py`).
+- `mamba_ssm`: the fused CUDA kernel of that package, float32 (`scan_cuda.py`).
+- `torch`: a plain step loop for any device and dtype, the reference for the other two.
 """
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
-import numpy as np
 import torch
-from numba import njit, prange
 from torch import Tensor
+from torch.nn.functional import silu
 
-Backend = Literal["numba", "torch"]
+from m3tr.errors import InputError
+from m3tr.hawkes import scan_cuda
+
+Backend = Literal["numba", "torch", "mamba_ssm"]
 
 
 def impulse_scan(
-    A: Tensor, gap: Tensor, x: Tensor, B: Tensor, C: Tensor, backend: Backend | None = None
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
-    """Readout of the scan at every step.
+    """Readout of the scan at every step, with gradients for every argument.
 
-    A padded step with `x = 0` and `gap = 0` changes nothing.
+    A padded step with `u = 0` and `delta = 0` changes nothing. Results of `numba` depend neither on
+    the number of threads nor, for a sequence, on the rest of its batch (but for the last bit of
+    torch's `silu(z)`).
 
     Parameters
     ----------
-    A : (D, N) tensor
-        Negative decay rates per channel and state, per unit of `gap`.
-    gap : (batch, L) tensor
-        Time since the previous step, non-negative; no gradient.
-    x : (batch, L, D) tensor
-        Inputs.
+    u : (batch, L, dim) tensor
+        Inputs; the other arguments share their dtype.
+    delta : (batch, L) or (batch, L, dim) tensor
+        Time since the previous step, non-negative, for all channels or for each.
+    A : (dim, N) tensor
+        Negative decay rates per channel and state, per unit of `delta`.
     B, C : (batch, L, N) tensors
         Input and output selection.
-    backend : {"numba", "torch"}, optional
-        Default: `numba` on the CPU, else `torch`.
+    D : (dim,) tensor, optional
+        Skip connection; default none.
+    z : (batch, L, dim) tensor, optional
+        Gate; default none.
+    backend : {"numba", "torch", "mamba_ssm"}, optional
+        Default: `numba` on the CPU and `mamba_ssm` on CUDA where they can be imported and support
+        the dtype, else `torch`.
 
     Returns
     -------
-    (batch, L, D) tensor
+    (batch, L, dim) tensor
         `y`. See docs/hawkes.md, "The context part".
+
+    Raises
+    ------
+    InputError
+        Where shapes or dtypes do not fit, or the backend does not run here.
     """
-    if backend is None:
-        backend = "numba" if x.device.type == "cpu" else "torch"
+    delta = _checked(u, delta, A, B, C, D, z)
+    backend = backend or _choice(u, A)
     if backend == "numba":
-        y: Tensor = _Compiled.apply(A, gap, x, B, C)
-        return y
-    h = _loop(torch.exp(gap[:, :, None, None] * A), x, B)
-    return torch.einsum("bldn,bln->bld", h, C)
+        y = _numba(u, delta, A, B, C, D)
+    elif backend == "mamba_ssm":
+        fused = scan_cuda.kernel()
+        if not u.is_cuda or u.dtype != torch.float32 or A.shape[1] > scan_cuda.MOST_STATES:
+            raise InputError(
+                f"scan: the mamba_ssm backend takes float32 on CUDA and {scan_cuda.MOST_STATES} "
+                f"states, not {u.dtype} on {u.device} and {A.shape[1]}: choose the torch backend."
+            )
+        y = scan_cuda.scan(u, delta, A, B, C, fused)
+        y = y if D is None else y + D * u
+    elif backend == "torch":
+        steps = zip(_steps(u, delta, A, B), C.unbind(1), strict=True)
+        out = [(h * C_i[:, None, :]).sum(-1) for h, C_i in steps]
+        y = torch.stack(out, 1) if out else u.clone()  # nothing, with a gradient
+        y = y if D is None else y + D * u
+    else:
+        raise InputError(f"scan: no backend is called {backend!r}: numba, torch or mamba_ssm.")
+    return y if z is None else y * silu(z)
 
 
-def impulse_states(A: Tensor, gap: Tensor, x: Tensor, B: Tensor) -> Tensor:
-    """States right after every step, (batch, L, D, N), of the same scan; no gradient."""
+def impulse_states(u: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """States right after every step, (batch, L, dim, N), of the same scan; no gradient."""
+    delta = _checked(u, delta, A, B)
     with torch.no_grad():
-        decay = torch.exp(gap[:, :, None, None] * A)
-        if x.device.type != "cpu":
-            return _loop(decay, x, B)
-        h = torch.empty_like(decay)
-        _forward(*_arrays(decay, x, B, B, torch.empty_like(x), h))
-        return h
+        if _choice(u, A) == "numba":
+            from m3tr.hawkes import scan_numba
+
+            return scan_numba.states(u, delta, A, B)
+        out = list(_steps(u, delta, A, B))
+        return torch.stack(out, 1) if out else u.new_zeros((*u.shape, A.shape[1]))
 
 
-def _loop(decay: Tensor, x: Tensor, B: Tensor) -> Tensor:
-    if x.shape[1] == 0:
-        return decay
-    h = torch.zeros_like(decay[:, 0])
-    out = []
-    for decay_i, x_i, B_i in zip(decay.unbind(1), x.unbind(1), B.unbind(1), strict=True):
-        h = decay_i * h + x_i[:, :, None] * B_i[:, None, :]
-        out.append(h)
-    return torch.stack(out, 1)
+def impulse_step(
+    h: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of the scan, for simulation.
+
+    Parameters
+    ----------
+    h : (batch, dim, N) tensor
+        State right after the previous step.
+    u : (batch, dim) tensor
+        Input.
+    delta : (batch,) or (batch, dim) tensor
+        Time since the previous step.
+    A : (dim, N) tensor
+        Decay rates.
+    B, C : (batch, N) tensors
+        Input and output selection.
+
+    Returns
+    -------
+    h : (batch, dim, N) tensor
+        State right after this step.
+    y : (batch, dim) tensor
+        `C h`, without skip connection and gate.
+    """
+    delta = delta[:, None] if delta.ndim == 1 else delta
+    h = torch.exp(delta[:, :, None] * A) * h + u[:, :, None] * B[:, None, :]
+    return h, (h * C[:, None, :]).sum(-1)
 
 
-def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
-    """Views for numba; an output is contiguous already, so it is written in place."""
-    return tuple(t.detach().contiguous().numpy() for t in tensors)
+def _steps(u: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Iterator[Tensor]:
+    """States step by step over `unbind`: slices would make autograd quadratic in the length."""
+    h = u.new_zeros((u.shape[0], *A.shape))
+    for u_i, delta_i, B_i in zip(u.unbind(1), delta.unbind(1), B.unbind(1), strict=True):
+        h = torch.exp(delta_i[:, :, None] * A) * h + u_i[:, :, None] * B_i[:, None, :]
+        yield h
 
 
-class _Compiled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, A: Tensor, gap: Tensor, x: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        decay = torch.exp(gap[:, :, None, None] * A)  # torch's exponential is vectorised
-        h, y = torch.empty_like(decay), torch.empty_like(x)
-        _forward(*_arrays(decay, x, B, C, y, h))
-        ctx.save_for_backward(decay, gap, x, B, C, h)
-        return y
+def _numba(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None) -> Tensor:
+    from m3tr.hawkes import scan_numba  # heavy, and not needed for the other backends
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        decay, gap, x, B, C, h = ctx.saved_tensors
-        dA = torch.zeros_like(decay[:, 0])  # one a sequence: the sum does not depend on threads
-        dx, dB, dC = (torch.empty(t.shape, dtype=t.dtype) for t in (x, B, C))
-        _backward(*_arrays(decay, gap, x, B, C, h, grads[0], dA, dx, dB, dC))
-        return dA.sum(0), None, dx, dB, dC
+    if u.device.type != "cpu" or u.dtype not in scan_numba.DTYPES:
+        raise InputError(
+            f"scan: the numba backend takes float32 or float64 on the CPU, not {u.dtype} "
+            f"on {u.device}: choose the torch backend."
+        )
+    tensors = (u, delta, A, B, C, u.new_zeros(len(A)) if D is None else D)
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    y: Tensor = scan_numba.Scan.apply(keep, *tensors)
+    return y
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc"})
-def _forward(decay, x, B, C, y, h):  # type: ignore[no-untyped-def]
-    n, L, D, N = decay.shape
-    for b in prange(n):
-        for i in range(L):
-            for d in range(D):
-                total = 0.0 * x[b, i, d]
-                for s in range(N):
-                    value = x[b, i, d] * B[b, i, s]
-                    if i > 0:
-                        value += decay[b, i, d, s] * h[b, i - 1, d, s]
-                    h[b, i, d, s] = value
-                    total += value * C[b, i, s]
-                y[b, i, d] = total
+def _choice(u: Tensor, A: Tensor) -> Backend:
+    if u.is_cuda:
+        fused = u.dtype == torch.float32 and A.shape[1] <= scan_cuda.MOST_STATES
+        return "mamba_ssm" if fused and scan_cuda.available() else "torch"
+    compiled = u.device.type == "cpu" and u.dtype in (torch.float32, torch.float64)
+    return "numba" if compiled else "torch"
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc"})
-def _backward(decay, gap, x, B, C, h, dy, dA, dx, dB, dC):  # type: ignore[no-untyped-def]
-    n, L, D, N = decay.shape
-    for b in prange(n):
-        back = np.zeros((D, N), dtype=x.dtype)  # what step i + 1 passes back to h_i
-        for i in range(L - 1, -1, -1):
-            for s in range(N):
-                dB[b, i, s] = 0.0
-                dC[b, i, s] = 0.0
-            for d in range(D):
-                total = 0.0 * x[b, i, d]
-                for s in range(N):
-                    g = back[d, s] + dy[b, i, d] * C[b, i, s]
-                    total += g * B[b, i, s]
-                    dB[b, i, s] += g * x[b, i, d]
-                    dC[b, i, s] += h[b, i, d, s] * dy[b, i, d]
-                    back[d, s] = g * decay[b, i, d, s]
-                    if i > 0:
-                        dA[b, d, s] += back[d, s] * h[b, i - 1, d, s] * gap[b, i]
-                dx[b, i, d] = total
+def _checked(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+) -> Tensor:
+    """delta as (batch, L, 1 or dim), after a look at everything: compiled code checks no bounds."""
+    if u.ndim != 3 or A.ndim != 2:
+        raise InputError(
+            f"scan: u is {tuple(u.shape)} and A {tuple(A.shape)}, "
+            "where (batch, L, dim) and (dim, N) are needed."
+        )
+    batch, L, dim = u.shape
+    N = A.shape[1]
+    delta = delta[:, :, None] if delta.ndim == 2 else delta
+    rows = (batch, L, dim) if delta.ndim == 3 and delta.shape[2] == dim else (batch, L, 1)
+    wanted = {"delta": (delta, rows), "A": (A, (dim, N)), "B": (B, (batch, L, N))}
+    wanted |= {"C": (C, (batch, L, N))} if C is not None else {}
+    wanted |= {"D": (D, (dim,))} if D is not None else {}
+    wanted |= {"z": (z, (batch, L, dim))} if z is not None else {}
+    for name, (tensor, shape) in wanted.items():
+        if tensor.shape != shape:
+            raise InputError(
+                f"scan: {name} is {tuple(tensor.shape)}, where u {tuple(u.shape)} and "
+                f"A {tuple(A.shape)} need {shape}."
+            )
+        if tensor.dtype != u.dtype:
+            raise InputError(f"scan: {name} is {tensor.dtype} and u {u.dtype}: convert one.")
+    return delta

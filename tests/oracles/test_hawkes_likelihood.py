@@ -7,7 +7,6 @@ from scipy.integrate import quad
 from scipy.optimize import approx_fprime
 
 from m3tr.hawkes.likelihood import log_likelihood
-from m3tr.hawkes.scan import impulse_scan
 from m3tr.hawkes.softplus import softplus_integral
 
 MU = [0.7, 2.0]
@@ -105,18 +104,6 @@ def test_gradients_against_finite_differences(build):
 
         numeric = approx_fprime(kept.numpy().ravel(), value, 1e-6)
         assert np.abs(gradient.numpy().ravel() - numeric).max() < 1e-3 * (1 + np.abs(numeric).max())
-
-
-def test_scan_backends_agree_and_have_true_gradients():
-    g = torch.Generator().manual_seed(0)
-    sizes = {"x": (2, 5, 3), "B": (2, 5, 4), "C": (2, 5, 4)}
-    x, B, C = (torch.randn(s, generator=g).double().requires_grad_() for s in sizes.values())
-    A = (-torch.rand(3, 4, generator=g).double()).requires_grad_()
-    gap = torch.rand(2, 5, generator=g).double()
-    gap[:, 2] = 0.0
-    one, two = (impulse_scan(A, gap, x, B, C, backend) for backend in ("numba", "torch"))
-    assert torch.allclose(one, two, atol=1e-13)
-    assert torch.autograd.gradcheck(lambda *a: impulse_scan(a[0], gap, *a[1:]), (A, x, B, C))
 
 
 def test_softplus_scale_is_the_documented_one(build):
