@@ -92,12 +92,13 @@ def fit(
         Where a decay rate is not positive, a shape is wrong or an event has no kind.
     """
     problem = Problem(data, kinds)
-    free = problem.free(len(beta) if beta is not None else scales, support)
     if beta is None:
+        free = problem.free(scales, support)
         rates = problem.first_decays(scales)
         rates, found = problem.search(rates, np.zeros(free.shape), free)
     else:
         rates = problem.rates(beta)
+        free = problem.free(len(rates), support)
         found = problem.optimum(rates, np.zeros(free.shape), free)
     return problem.result(rates, found, learned=beta is None)
 

@@ -24,6 +24,8 @@ from m3tr.hawkes.events import weight as mark_weight
 # sums are taken within and then over blocks of whole sequences: their number must not depend on
 # the number of threads, or the last digits would
 BLOCKS = 32
+# waking the threads takes longer than a pass over fewer events
+SMALL = 20_000
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def one_pass(
     value, gradient, integral = np.zeros((n, K)), np.zeros((n, K, Q)), np.zeros((n, 2, Q))
     curved = np.zeros((n, K if hessian else 0, Q, Q))
     slope = np.zeros((n, len(beta)))
-    _pass(
+    run = _pass if n > 1 and len(data.time) > SMALL else _pass_serial
+    run(
         data.time, data.kind, data.weight, data.offsets, data.end, edges, theta, beta, on,
         hessian, slopes, value, gradient, curved, integral, slope,
     )  # fmt: skip
@@ -201,25 +204,38 @@ def _pass(
     curved, slopes, value, gradient, hessian, integral, slope,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     for i in prange(len(edges) - 1):
-        value[i], gradient[i], h, integral[i], slope[i] = _block(
-            time, kind, weight, offsets, end, edges[i], edges[i + 1], theta, beta, on,
-            curved, slopes,
+        _block(
+            i, time, kind, weight, offsets, end, edges, theta, beta, on,
+            curved, slopes, value, gradient, hessian, integral, slope,
         )  # fmt: skip
-        if curved:
-            hessian[i] = h
+
+
+# a function of its own: the compiler's cache cannot hold one function both with and without threads
+@njit(cache=True)
+def _pass_serial(
+    time, kind, weight, offsets, end, edges, theta, beta, on,
+    curved, slopes, value, gradient, hessian, integral, slope,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    for i in range(len(edges) - 1):
+        _block(
+            i, time, kind, weight, offsets, end, edges, theta, beta, on,
+            curved, slopes, value, gradient, hessian, integral, slope,
+        )  # fmt: skip
 
 
 @njit(cache=True, fastmath={"contract", "reassoc"})
 def _block(
-    time, kind, weight, offsets, end, first_row, last_row, theta, beta, on, curved, slopes
-):  # type: ignore[no-untyped-def]
-    """The sums over the sequences `first_row` to `last_row - 1`."""
+    block, time, kind, weight, offsets, end, edges, theta, beta, on,
+    curved, slopes, value, gradient, hessian, integral, slope,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """The sums over one block of sequences, written to row `block` of the last five arrays."""
     K, Q = theta.shape
     M = len(beta)
+    # local arrays: threads that write to neighbouring memory slow each other down
     z, y, fade, area = np.zeros(Q), np.zeros(Q), np.ones(Q), np.zeros((2, Q))
     total, product, g, d = np.zeros(K), np.ones(K), np.zeros((K, Q)), np.zeros(M)
     h = np.zeros((K if curved else 0, Q, Q))
-    for b in range(first_row, last_row):
+    for b in range(edges[block], edges[block + 1]):
         z[:] = 0.0
         z[0] = 1.0
         y[:] = 0.0
@@ -266,7 +282,12 @@ def _block(
             for q in range(1 + m * K, 1 + m * K + K):
                 area[0, q] -= z[q] / beta[m]
                 area[1, q] += y[q] / beta[m]
-    return total + np.log(product), g, h, area, d
+    value[block] = total + np.log(product)
+    gradient[block] = g
+    integral[block] = area
+    slope[block] = d
+    if curved:
+        hessian[block] = h
 
 
 @njit(cache=True, fastmath={"contract", "reassoc"})
