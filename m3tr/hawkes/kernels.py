@@ -11,11 +11,12 @@ carry `y = beta^2 sum g_j (t - t_j) exp(-beta (t - t_j))`, the lag-weighted twin
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit
 
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch
@@ -25,7 +26,7 @@ from m3tr.hawkes.events import weight as mark_weight
 # the number of threads, or the last digits would
 BLOCKS = 32
 # waking the threads takes longer than a pass over fewer events
-SMALL = 20_000
+SMALL = 50_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Sequences:
     @property
     def edges(self) -> np.ndarray:
         """First sequence of each block, and the end: blocks of about as many events each."""
-        share = np.linspace(0, len(self.time) + len(self.end), BLOCKS + 1)
+        blocks = BLOCKS if len(self.time) > SMALL else 1
+        share = np.linspace(0, len(self.time) + len(self.end), blocks + 1)
         load = self.offsets + np.arange(len(self.offsets))  # an empty window costs something too
         return np.unique(np.searchsorted(load, share))
 
@@ -173,11 +175,20 @@ def one_pass(
     value, gradient, integral = np.zeros((n, K)), np.zeros((n, K, Q)), np.zeros((n, 2, Q))
     curved = np.zeros((n, K if hessian else 0, Q, Q))
     slope = np.zeros((n, len(beta)))
-    run = _pass if n > 1 and len(data.time) > SMALL else _pass_serial
-    run(
-        data.time, data.kind, data.weight, data.offsets, data.end, edges, theta, beta, on,
-        hessian, slopes, value, gradient, curved, integral, slope,
-    )  # fmt: skip
+
+    def block(i: int) -> None:
+        _block(
+            i, data.time, data.kind, data.weight, data.offsets, data.end, edges, theta, beta, on,
+            hessian, slopes, value, gradient, curved, integral, slope,
+        )  # fmt: skip
+
+    if n > 1:
+        # the compiled code runs without the interpreter's lock: plain threads will do
+        with ThreadPoolExecutor(min(n, get_num_threads())) as pool:
+            list(pool.map(block, range(n)))
+    else:
+        for i in range(n):
+            block(i)
     H = curved.sum(0)
     H = H + np.triu(H, 1).swapaxes(1, 2)
     area = integral.sum(0)
@@ -198,32 +209,7 @@ def _first_bad(time, kind, weight, offsets, end):  # type: ignore[no-untyped-def
     return -1
 
 
-@njit(cache=True, parallel=True)
-def _pass(
-    time, kind, weight, offsets, end, edges, theta, beta, on,
-    curved, slopes, value, gradient, hessian, integral, slope,
-):  # type: ignore[no-untyped-def]  # fmt: skip
-    for i in prange(len(edges) - 1):
-        _block(
-            i, time, kind, weight, offsets, end, edges, theta, beta, on,
-            curved, slopes, value, gradient, hessian, integral, slope,
-        )  # fmt: skip
-
-
-# a function of its own: the compiler's cache cannot hold one function both with and without threads
-@njit(cache=True)
-def _pass_serial(
-    time, kind, weight, offsets, end, edges, theta, beta, on,
-    curved, slopes, value, gradient, hessian, integral, slope,
-):  # type: ignore[no-untyped-def]  # fmt: skip
-    for i in range(len(edges) - 1):
-        _block(
-            i, time, kind, weight, offsets, end, edges, theta, beta, on,
-            curved, slopes, value, gradient, hessian, integral, slope,
-        )  # fmt: skip
-
-
-@njit(cache=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def _block(
     block, time, kind, weight, offsets, end, edges, theta, beta, on,
     curved, slopes, value, gradient, hessian, integral, slope,

@@ -79,14 +79,14 @@ def test_pack_and_its_inverse():
 
 
 def test_sequences_add_up_on_any_number_of_threads():
-    paths = [simulate(np.zeros(1), MU[None], ALPHA, np.ones(2), 90.0, seed=i) for i in range(100)]
+    paths = [simulate(np.zeros(1), MU[None], ALPHA, np.ones(2), 250.0, seed=i) for i in range(100)]
     sizes = [len(t) for t, _ in paths]
     time, kind = (np.concatenate(parts) for parts in zip(*paths, strict=True))
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    data = Sequences(time, kind, np.ones(len(time)), offsets, np.full(100, 90.0))
+    data = Sequences(time, kind, np.ones(len(time)), offsets, np.full(100, 250.0))
     assert len(time) > kernels.SMALL
     whole = log_likelihood(data, MU, ALPHA, BETA)
-    parts = [log_likelihood(Sequences.single(t, k, 90.0), MU, ALPHA, BETA) for t, k in paths]
+    parts = [log_likelihood(Sequences.single(t, k, 250.0), MU, ALPHA, BETA) for t, k in paths]
     assert whole.total == pytest.approx(sum(p.total for p in parts), rel=1e-12)
     assert np.allclose(whole.alpha, sum(p.alpha for p in parts), rtol=1e-9)
     assert np.allclose(whole.log_beta, sum(p.log_beta for p in parts), rtol=1e-9)
