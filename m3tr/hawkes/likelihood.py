@@ -73,7 +73,7 @@ def fit(events: EventBatch, kinds: Sequence[str], settings: HawkesSettings) -> M
         model = MambaHawkes(kinds, settings)
     _measure(model, events)
     train, held = _split(events, settings, generator)
-    fit_classical(model, train, generator)
+    fit_classical(model, train)
     if settings.context:
         _start_context(model, train)
         _adam(model, train, held, generator)

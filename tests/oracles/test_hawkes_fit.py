@@ -6,7 +6,10 @@ import pytest
 import torch
 from scipy.stats import chi2
 
+from m3tr.errors import InputError
+from m3tr.hawkes import classical, kernels
 from m3tr.hawkes.events import batch
+from m3tr.hawkes.kernels import Sequences
 from m3tr.hawkes.likelihood import fit, log_likelihood, mean_log_likelihood
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.hawkes.simulate import simulate
@@ -70,3 +73,156 @@ def test_context_gains_where_the_classical_form_is_wrong():
     full = fit(train, ["x"], s)
     plain = fit(train, ["x"], s.model_copy(update={"context": False}))
     assert mean_log_likelihood(full, test) > mean_log_likelihood(plain, test) + 0.05
+
+
+KINDS = ["a", "b", "c"]
+MU3 = np.array([0.3, 0.2, 0.25])
+ALPHA3 = np.array([[[0.3, 0.15, 0.0], [0.1, 0.25, 0.15], [0.2, 0.0, 0.3]]])
+
+
+def path(mu, alpha, beta, end, seed):
+    """One simulated sequence; `alpha` in offspring."""
+    jumps, beta = alpha * np.asarray(beta)[:, None, None], np.asarray(beta, dtype=float)
+    t, k = simulate(np.zeros(1), mu[None], jumps, beta, end, seed, max_events=10**6)
+    return Sequences.single(t, k, end)
+
+
+def slopes(found, data):
+    """Gradient of the log likelihood at an estimate: (mu, alpha)."""
+    at = kernels.log_likelihood(data, found.mu, found.alpha, found.beta)
+    return at.mu, at.alpha
+
+
+def test_recovery_within_three_standard_errors_and_kkt():
+    data = path(MU3, ALPHA3, [1.3], 4000.0, seed=1)
+    found = classical.fit(data, KINDS, [1.3])
+    assert found.converged and found.n_active == 3 + (found.alpha > 0).sum()
+    assert (np.abs(found.mu - MU3) < 3 * found.mu_error).all()
+    inside = found.alpha > 0
+    assert (np.abs(found.alpha - ALPHA3)[inside] < 3 * found.alpha_error[inside]).all()
+    assert np.isnan(found.alpha_error[~inside]).all()
+    # the multiplier of an active parameter is zero, of an inactive one not positive
+    d_mu, d_alpha = slopes(found, data)
+    assert np.abs(d_mu * found.mu).max() < 1e-3
+    assert np.abs(d_alpha[inside]).max() < 1e-2 and (d_alpha[~inside] <= 0).all()
+    at = kernels.log_likelihood(data, found.mu, found.alpha, found.beta).total
+    assert found.log_likelihood == pytest.approx(at, rel=1e-12)
+    truth = kernels.log_likelihood(data, MU3, ALPHA3, np.array([1.3])).total
+    assert 0 < 2 * (at - truth) < chi2.ppf(0.999, 12)
+    assert found.bic == pytest.approx(-2 * at + found.n_active * np.log(found.n_events))
+
+
+def test_standard_errors_are_calibrated():
+    """Coverage of nominal 95 % intervals, pooled; its own standard error is about .005."""
+    mu, alpha = np.array([0.5, 0.4]), np.array([[[0.35, 0.2], [0.25, 0.3]]])
+    inside = []
+    for seed in range(400):
+        found = classical.fit(path(mu, alpha, [2.0], 1200.0, seed), ["a", "b"], [2.0])
+        inside += list(np.abs(found.mu - mu) < 1.96 * found.mu_error)
+        inside += list((np.abs(found.alpha - alpha) < 1.96 * found.alpha_error).ravel())
+    assert 0.93 < np.mean(inside) < 0.97
+
+
+def test_decays_are_learned_with_their_errors():
+    """Two scales a factor of 40 apart; the errors are those of the joint information."""
+    mu, alpha = np.array([0.4]), np.array([[[0.3]], [[0.35]]])
+    beta = np.array([8.0, 0.2])
+    data = path(mu, alpha, beta, 12_000.0, seed=3)
+    found = classical.fit(data, ["a"], scales=2)
+    assert found.converged and found.n_active == 5
+    assert (np.abs(found.beta - beta) < 3 * found.beta_error).all()
+    assert (np.abs(found.alpha - alpha) < 3 * found.alpha_error).all()
+    assert (found.beta_error < 0.3 * beta).all()
+    slope = kernels.log_likelihood(data, found.mu, found.alpha, found.beta).log_beta
+    assert np.abs(slope / found.n_events).max() < 1e-6
+    held = classical.fit(data, ["a"], found.beta)
+    assert held.log_likelihood == pytest.approx(found.log_likelihood, abs=1e-6)
+    assert (held.alpha_error < found.alpha_error).all()  # a known decay leaves less to estimate
+    assert np.isnan(held.beta_error).all()
+
+
+def test_errors_with_a_learned_decay_are_calibrated():
+    mu, alpha, inside = np.array([0.5]), np.array([[[0.5]]]), []
+    for seed in range(150):
+        found = classical.fit(path(mu, alpha, [2.0], 1500.0, seed), ["a"])
+        errors = (found.mu_error, found.alpha_error.ravel(), found.beta_error)
+        at = (found.mu, found.alpha.ravel(), found.beta)
+        truth = (mu, alpha.ravel(), 2.0)
+        inside += [abs(a - b)[0] < 1.96 * e[0] for a, b, e in zip(at, truth, errors, strict=True)]
+    assert 0.92 < np.mean(inside) < 0.98
+
+
+@pytest.mark.parametrize("unit", [24.0, 86_400.0])
+def test_the_unit_of_time_does_not_matter(unit):
+    data = path(MU3, ALPHA3, [1.3], 500.0, seed=2)
+    other = data.scaled(1 / unit)
+    for beta in (None, np.array([1.3])):
+        one = classical.fit(data, KINDS, beta)
+        two = classical.fit(other, KINDS, None if beta is None else beta / unit)
+        assert np.allclose(one.alpha, two.alpha, rtol=1e-4, atol=1e-6)
+        assert np.allclose(one.mu, two.mu * unit, rtol=1e-4)
+        assert np.allclose(one.beta, two.beta * unit, rtol=1e-4)
+        assert np.allclose(one.alpha_error, two.alpha_error, rtol=1e-3, equal_nan=True)
+        shift = one.n_events * np.log(unit)
+        assert one.log_likelihood == pytest.approx(two.log_likelihood + shift, rel=1e-9)
+
+
+def test_all_events_of_many_sequences_are_used():
+    paths = [path(MU3, ALPHA3, [1.3], 5.0, seed=i) for i in range(3000)]
+    time, kind, weight = (
+        np.concatenate([getattr(p, name) for p in paths]) for name in ("time", "kind", "weight")
+    )
+    offsets = np.concatenate([[0], np.cumsum([len(p.time) for p in paths])])
+    data = Sequences(time, kind, weight, offsets, np.full(3000, 5.0))
+    found = classical.fit(data, KINDS, [1.3])
+    assert found.n_events == len(time)
+    assert (np.abs(found.mu - MU3) < 4 * found.mu_error).all()
+
+
+@pytest.mark.parametrize("beta", [None, [2.0, 0.1]])
+@pytest.mark.parametrize(
+    ("time", "kind"),
+    [([], []), ([0.0], [0]), ([0.5], [1]), ([0.5, 0.5], [0, 0]), ([0.0, 2.0, 3.0], [0, 2, 2])],
+)
+def test_hardly_any_events(time, kind, beta):
+    data = Sequences.single(np.array(time), np.array(kind, dtype=int), 3.0)
+    found = classical.fit(data, KINDS, beta)
+    scored = np.array(time) > 0
+    assert found.n_events == scored.sum()
+    assert np.isfinite(found.log_likelihood) and np.isfinite(found.bic)
+    assert (found.mu >= 0).all() and (found.alpha >= 0).all()
+    number = np.bincount(np.array(kind, dtype=int)[scored], minlength=3)
+    assert (found.mu[number == 0] == 0).all() and not found.alpha[:, number == 0].any()
+    if not scored.any():
+        assert found.n_active == 0 and np.isnan(found.mu_error).all()
+
+
+def test_a_kind_never_seen_changes_nothing():
+    data = path(MU3[:2], ALPHA3[:, :2, :2], [1.3], 500.0, seed=5)
+    two, three = classical.fit(data, KINDS[:2], [1.3]), classical.fit(data, KINDS, [1.3])
+    assert np.allclose(three.alpha[:, :2, :2], two.alpha, atol=1e-6)
+    assert three.mu[2] == 0 and not three.alpha[:, 2].any() and not three.alpha[:, :, 2].any()
+    assert three.log_likelihood == pytest.approx(two.log_likelihood, rel=1e-10)
+
+
+def test_equal_decays_are_no_obstacle():
+    """Two scales that cannot be told apart: the fit is that of one."""
+    data = path(MU3, ALPHA3, [1.3], 300.0, seed=6)
+    one, two = classical.fit(data, KINDS, [1.3]), classical.fit(data, KINDS, [1.3, 1.3])
+    assert np.allclose(two.branching(), one.branching(), atol=1e-4)
+    assert two.converged
+
+
+def test_mistakes_are_one_sentence():
+    data = path(MU3, ALPHA3, [1.3], 20.0, seed=0)
+    for beta in ([], [0.0], [-1.0], [np.inf]):
+        with pytest.raises(InputError, match="positive decay rates"):
+            classical.fit(data, KINDS, beta)
+    with pytest.raises(InputError, match="of 2 kinds"):
+        classical.fit(data, KINDS[:2], [1.0])
+    with pytest.raises(InputError, match="distinct"):
+        classical.fit(data, ["a", "a", "b"], [1.0])
+    with pytest.raises(InputError, match="support"):
+        classical.fit(data, KINDS, [1.0], support=np.ones((3, 3), dtype=bool))
+    with pytest.raises(InputError, match="at least one decay"):
+        classical.fit(data, KINDS, scales=0)
