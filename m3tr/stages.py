@@ -114,7 +114,7 @@ def trajectories(workspace: Path) -> Report:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from m3tr.data.windows import feedback_kinds, observed
+    from m3tr.data.windows import event_rows, feedback_kinds, observed
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.likelihood import fit, mean_log_likelihood
     from m3tr.model.queries import temporal_representation
@@ -126,7 +126,7 @@ def trajectories(workspace: Path) -> Report:
         kinds = feedback_kinds(observed(feedback, in_training), params.task.target)
         seen = seen.filter(pl.col("kind").is_in(kinds))
         ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
-        events = batch(seen, ids, ages, kinds)
+        events = batch(event_rows(seen), ids, ages, kinds)
         split = examples["split"].to_numpy()
         settings = params.hawkes.model_copy(update={"seed": params.seed})
         training = events.select(np.flatnonzero(split == "train"))

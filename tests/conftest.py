@@ -19,7 +19,7 @@ WORKER = "PYTEST_XDIST_WORKER" in os.environ
 SEED = 7
 DIMENSIONS = {"visual": (3, 6), "audio": (2, 5)}  # tokens, size of one
 # small enough for seconds, large enough for each part to have something to learn
-HAWKES = {"decays_days": [0.05, 0.5, 5.0], "width": 8, "state": 4, "epochs": 2, "batch_size": 64}
+HAWKES = {"decays": [0.05, 0.5, 5.0], "width": 8, "state": 4, "epochs": 2, "batch_size": 64}
 TRAIN = {"members": 2, "width": 8, "heads": 2, "hidden": 16, "epochs": 3, "batch_size": 32}
 BANK = {"eta": 0.5, "k": 4}
 
@@ -100,7 +100,7 @@ def make_world(folder: Path, videos: int = 90) -> World:
 
 def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
     """Queries of every split; fits the point process where none is given."""
-    from m3tr.data.windows import observed
+    from m3tr.data.windows import event_rows, observed
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.likelihood import fit
     from m3tr.hawkes.representation import represent
@@ -112,7 +112,7 @@ def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
     seen = observed(world.feedback, examples)
     target = world.task.target
     kinds = [target, *sorted(set(world.feedback["kind"].unique()) - {target})]
-    events = batch(seen, ids, ages, kinds)
+    events = batch(event_rows(seen), ids, ages, kinds)
     split = examples["split"].to_numpy()
     rows = {s: np.flatnonzero(split == s) for s in ("train", "validation", "test")}
     if mhp is None:

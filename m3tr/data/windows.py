@@ -54,6 +54,12 @@ def observed(feedback: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def event_rows(seen: pl.DataFrame) -> pl.DataFrame:
+    """Observed feedback as `m3tr.hawkes` takes it: `sequence` (the video), `time` (days), ..."""
+    named = {"sequence": "video_id", "time": "age_days"}
+    return seen.select("kind", "count", **{new: pl.col(old) for new, old in named.items()})
+
+
 def feedback_kinds(seen: pl.DataFrame, target: str) -> list[str]:
     """Kinds in `seen`, the target first; from training feedback, or later rows would add some."""
     return [target, *sorted(set(seen["kind"].unique()) - {target})]

@@ -11,23 +11,23 @@ from torch import Tensor
 
 from m3tr.errors import InputError
 
-# an age and a window end computed along two routes may differ by rounding (86 ms)
-ROUNDING_DAYS = 1e-6
+# a time and the end of a window computed along two routes may differ by rounding
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class EventBatch:
-    """`B` sequences of at most `L` events, padded at the end; times in days since publication.
+    """`B` sequences of at most `L` events, padded at the end; times since the start of each.
 
     Within a sequence events ascend in time. An event at time 0 is history: it excites, but lies
     outside the window `(0, end]` and has no term in the likelihood.
     """
 
-    time: Tensor  # (B, L) float64, days
+    time: Tensor  # (B, L) float64
     kind: Tensor  # (B, L) int64
     count: Tensor  # (B, L) float64
     mask: Tensor  # (B, L) bool, True = an event
-    end: Tensor  # (B,) float64, end of the window (the observation age), days
+    end: Tensor  # (B,) float64, end of the window
 
     def __len__(self) -> int:
         return len(self.end)
@@ -52,17 +52,17 @@ def batch(
     ends: Sequence[float] | np.ndarray,
     kinds: Sequence[str],
 ) -> EventBatch:
-    """Rows of a feedback table as an `EventBatch`, one sequence per id, in the order of `ids`.
+    """Rows of an event table as an `EventBatch`, one sequence per id, in the order of `ids`.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns `video_id`, `age_days` (>= 0), `kind` and, optionally, `count` (default 1). Rows of
-        other videos than `ids` are ignored. The order of rows is irrelevant.
+        Columns `sequence`, `time` (>= 0), `kind` and, optionally, `count` (default 1). Rows of
+        other sequences than `ids` are ignored. The order of rows is irrelevant.
     ids : sequence of str
         An id without any row gives a sequence without events.
     ends : sequence of float
-        End of each window, days.
+        End of each window, in the unit of `time`.
     kinds : sequence of str
         Names of the kinds; their position is their number.
 
@@ -73,25 +73,25 @@ def batch(
         out of range, or a row lies after the end of its window (it would be a leak).
     """
     ends = np.asarray(ends, dtype=np.float64)
-    missing = {"video_id", "age_days", "kind"} - set(frame.columns)
+    missing = {"sequence", "time", "kind"} - set(frame.columns)
     if missing:
-        raise InputError(f"feedback: column {sorted(missing)[0]!r} is missing; add it.")
+        raise InputError(f"events: column {sorted(missing)[0]!r} is missing; add it.")
     if len(ends) != len(ids) or not (np.isfinite(ends) & (ends >= 0)).all():
-        raise InputError("feedback: every video needs one finite, non-negative observation age.")
+        raise InputError("events: every sequence needs one finite, non-negative end of its window.")
     if len(set(ids)) != len(ids):
-        raise InputError("feedback: a video_id is asked for twice; pass each once.")
+        raise InputError("events: a sequence is asked for twice; pass each once.")
     rows = pl.DataFrame(
-        {"video_id": list(ids), "_row": np.arange(len(ids)), "_end": ends},
-        schema_overrides={"video_id": pl.String},
+        {"sequence": [str(i) for i in ids], "_row": np.arange(len(ids)), "_end": ends},
+        schema_overrides={"sequence": pl.String},
     )
     if "count" not in frame.columns:
         frame = frame.with_columns(pl.lit(1).alias("count"))
     number = dict(zip(kinds, range(len(kinds)), strict=True))
     events = (
-        frame.select("video_id", "age_days", "kind", "count")
-        .join(rows, on="video_id", how="inner")
+        frame.select(pl.col("sequence").cast(pl.String), "time", "kind", "count")
+        .join(rows, on="sequence", how="inner")
         .with_columns(
-            pl.col("age_days").cast(pl.Float64),
+            pl.col("time").cast(pl.Float64),
             pl.col("count").cast(pl.Float64),
             pl.col("kind")
             .cast(pl.String)
@@ -101,7 +101,7 @@ def batch(
     )
     _check(events, kinds)
     # canonical order of simultaneous events: the order of the table's rows cannot matter
-    events = events.sort("_row", "age_days", "_kind", "count")
+    events = events.sort("_row", "time", "_kind", "count")
     row = events["_row"].to_numpy()
     per_row = np.bincount(row, minlength=len(ids))
     first = np.cumsum(per_row) - per_row
@@ -109,7 +109,7 @@ def batch(
     shape = (len(ids), int(per_row.max()) if len(ids) else 0)
     time, count = np.zeros(shape), np.zeros(shape)
     kind, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
-    time[at] = np.minimum(events["age_days"].to_numpy(), ends[row])
+    time[at] = np.minimum(events["time"].to_numpy(), ends[row])
     kind[at] = events["_kind"].to_numpy()
     count[at] = events["count"].to_numpy()
     mask[at] = True
@@ -118,17 +118,17 @@ def batch(
 
 def _check(events: pl.DataFrame, kinds: Sequence[str]) -> None:
     """Raise for the first row that cannot be used."""
-    age, count = pl.col("age_days"), pl.col("count")
+    age, count = pl.col("time"), pl.col("count")
     rules = [
         (
             pl.col("_kind").is_null(),
             f"its kind is not one of {list(kinds)}; add it or drop the row",
         ),
-        (~age.is_finite().fill_null(False), "its age_days is missing; drop the row"),
-        (age < 0, "it lies before publication; drop the row"),
+        (~age.is_finite().fill_null(False), "its time is missing; drop the row"),
+        (age < 0, "it lies before the start of its sequence; drop the row"),
         (
-            age > pl.col("_end") + ROUNDING_DAYS,
-            "it lies after the observation age; filter the table by m3tr.data.windows.observed",
+            age > pl.col("_end") * (1 + ROUNDING),
+            "it lies after the end of its window; drop the row",
         ),
         (~(count > 0).fill_null(False) | ~count.is_finite(), "its count is not positive"),
     ]
@@ -168,7 +168,7 @@ class Ties(NamedTuple):
     number: Tensor  # (B, G, K) float64, events of each kind
     total: Tensor  # (B, G, K) float64, sum of their counts
     mark: Tensor  # (B, G, K) float64, sum of g(count)
-    step: Tensor  # (B, G + 1) float64, days
+    step: Tensor  # (B, G + 1) float64
 
 
 def ties(events: EventBatch, n_kinds: int, marks: str) -> Ties:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from m3tr.hawkes.events import EventBatch
 from m3tr.hawkes.process import HistoryPath, MambaHawkes
-from m3tr.hawkes.softplus import softplus_integral
+from m3tr.hawkes.softplus import spline_softplus
 
 # a supercritical mean grows without bound
 CEILING = 1e12
@@ -45,7 +44,7 @@ def expected_univariate(
     return np.asarray(start * lead * first + mu * beta * lead**2 * second)
 
 
-def expected_events(model: MambaHawkes, events: EventBatch, leads_days: ArrayLike) -> Tensor:
+def expected_events(model: MambaHawkes, events: EventBatch, leads: ArrayLike) -> Tensor:
     """Expected number of events of each kind in `(end, end + lead]`.
 
     Future events have the mean weight of their kind at the fit.
@@ -54,18 +53,18 @@ def expected_events(model: MambaHawkes, events: EventBatch, leads_days: ArrayLik
     ----------
     model : MambaHawkes
     events : EventBatch
-    leads_days : (Q,) or (B, Q) array
-        Time after the end of each window, days; negative leads count as 0.
+    leads : (Q,) or (B, Q) array
+        Time after the end of each window; negative leads count as 0.
 
     Returns
     -------
     (B, Q, K) float64 tensor
         At most 1e12 (a supercritical process). Exact without the softplus part; see docs/hawkes.md.
     """
-    return mean_path(model, model(events), leads_days)
+    return mean_path(model, model(events), leads)
 
 
-def expected_counts(model: MambaHawkes, events: EventBatch, leads_days: ArrayLike) -> Tensor:
+def expected_counts(model: MambaHawkes, events: EventBatch, leads: ArrayLike) -> Tensor:
     """Expected count of each kind: `expected_events` times the mean count of an event.
 
     It is the mean of the sequence's own events of that kind and, where it has none, the typical
@@ -73,7 +72,7 @@ def expected_counts(model: MambaHawkes, events: EventBatch, leads_days: ArrayLik
     interval's increase is one marked event, this is a plug-in. Shapes as `expected_events`.
     """
     path = model(events)
-    return with_counts(model, path, mean_path(model, path, leads_days))
+    return with_counts(model, path, mean_path(model, path, leads))
 
 
 def with_counts(model: MambaHawkes, path: HistoryPath, number: Tensor) -> Tensor:
@@ -82,10 +81,10 @@ def with_counts(model: MambaHawkes, path: HistoryPath, number: Tensor) -> Tensor
     return (number * mean[:, None, :]).clamp(max=CEILING)
 
 
-def mean_path(model: MambaHawkes, path: HistoryPath, leads_days: ArrayLike) -> Tensor:
+def mean_path(model: MambaHawkes, path: HistoryPath, leads: ArrayLike) -> Tensor:
     """`expected_events` from what the process computed on the history already."""
     B, K = path.right.shape
-    leads = torch.as_tensor(np.asarray(leads_days, dtype=np.float64)).clamp(min=0)
+    leads = torch.as_tensor(np.asarray(leads, dtype=np.float64)).clamp(min=0)
     leads = leads.expand(B, leads.shape[-1])
     if B == 0 or leads.numel() == 0 or float(leads.max()) == 0:
         return torch.zeros(B, leads.shape[1], K, dtype=torch.float64)
@@ -142,7 +141,7 @@ def _exponentials(G: Tensor, steps: Tensor) -> Tensor:
 
 
 def _nodes(leads: Tensor, with_input: bool) -> Tensor:
-    """Times at which the mean path is computed, ascending from 0, days."""
+    """Times at which the mean path is computed, ascending from 0."""
     longest = float(leads.max())
     wanted = torch.unique(leads[leads > 0])
     if len(wanted) > MAX_NODES:
@@ -156,20 +155,18 @@ def _nodes(leads: Tensor, with_input: bool) -> Tensor:
 def _softplus_input(model: MambaHawkes, path: HistoryPath, nodes: Tensor) -> tuple[Tensor, Tensor]:
     """Integral of the softplus part between nodes (B, n - 1, K) and its value there (B, n, K).
 
-    Its argument goes on with its slope as if no event came, up to a wait of `span` (the mean window
-    of the training sequences): beyond that the slope was never seen, and the argument stays.
+    Its argument goes on along its spline as if no event came.
     """
     B, K = path.right.shape
+    n = len(nodes)
     if not model.settings.context:
-        zero = torch.zeros(B, len(nodes), K, dtype=torch.float64)
+        zero = torch.zeros(B, n, K, dtype=torch.float64)
         return zero[:, 1:], zero
-    slope = model.slope / model.span
     waited = path.tied.step[torch.arange(B), path.tied.mask.sum(1)]  # (B,) since the last event
-    start = (path.z + slope * waited[:, None])[:, None]  # (B, 1, K)
-    free = torch.minimum(nodes, (model.span - waited).clamp(min=0)[:, None])[:, :, None]
-    now = softplus(start + slope * free)
-    whole = softplus_integral(start, slope, free) + now * (nodes[:, None] - free)
-    return model.scale * whole.diff(dim=1).clamp(min=0), model.scale * now
+    at = (waited[:, None] + nodes).flatten()
+    now, whole = spline_softplus(path.z.repeat_interleave(n, 0), model.knots, at)
+    whole = model.scale * whole.view(B, n, K)
+    return whole.diff(dim=1).clamp(min=0), model.scale * now.view(B, n, K)
 
 
 def _hermite(nodes: Tensor, value: Tensor, slope: Tensor, leads: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Sequences:
 
     @classmethod
     def of(cls, events: EventBatch, marks: str = "log") -> "Sequences":
-        """The sequences of a padded batch, in days; `marks` as in `HawkesSettings`."""
+        """The sequences of a padded batch; `marks` as in `HawkesSettings`."""
         on = events.mask
         offsets = np.concatenate([[0], events.lengths.cumsum(0).numpy()])
         g = mark_weight(events.count[on], marks).numpy()

@@ -1,23 +1,26 @@
 """Exact log likelihood of the process, and its maximisation."""
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from m3tr.hawkes.classical import fit_classical
-from m3tr.hawkes.events import EventBatch, buckets, weight
+from m3tr.hawkes.events import EventBatch, buckets, ties
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.progress import track
 
 # share of the rate that the softplus part has before it is trained
-START_SHARE = 0.05
+START_SHARE = 0.9
+# learning rate of the logarithms of rates, relative to the network's
+RATES = 10.0
 
 
 class Likelihood(NamedTuple):
-    """Log likelihood of each sequence on `(0, end]`, per day, and its terms."""
+    """Log likelihood of each sequence on `(0, end]`, per unit of time, and its terms."""
 
     total: Tensor  # (B,) sum of `event` less the sum of `compensator`
     event: Tensor  # (B, L) log intensity of each event's kind just before it; 0 where not scored
@@ -28,8 +31,8 @@ def log_likelihood(model: MambaHawkes, events: EventBatch) -> Likelihood:
     """`sum_j log lambda_{k_j}(t_j-) - sum_k int_0^end lambda_k(t) dt`, exact.
 
     All kinds are integrated, with the stretch before the first event and the one after the last.
-    Events at time 0 condition, and have no term. The density is per day: in another unit of time
-    the total changes by the number of events times the logarithm of the ratio of units.
+    Events at time 0 condition, and have no term. The density is per unit of time of the data: in
+    another unit the total changes by the number of events times the logarithm of the ratio.
     """
     path = model(events)
     scored = events.mask & (events.time > 0)
@@ -43,13 +46,18 @@ def log_likelihood(model: MambaHawkes, events: EventBatch) -> Likelihood:
     return Likelihood(event.sum(1) - compensator.sum(1), event, compensator)
 
 
-def fit(events: EventBatch, kinds: Sequence[str], settings: HawkesSettings) -> MambaHawkes:
+def fit(
+    events: EventBatch,
+    kinds: Sequence[str],
+    settings: HawkesSettings,
+    held: EventBatch | None = None,
+) -> MambaHawkes:
     """Maximum likelihood fit of a process to training sequences.
 
-    The classical part alone is a concave problem and solved as such on all sequences. With the
-    context part, Adam over minibatches of sequences starts from there; a held-out share of the
-    sequences chooses the epoch. A batch's total is divided by one constant, never each sequence by
-    its own length. The result depends on `settings.seed` only.
+    The classical part alone is a concave problem and solved as such. With the context part, AdamW
+    over minibatches of sequences starts between it and a renewal process; sequences held
+    out choose the epoch. A batch's total is divided by one constant, never each sequence by its own
+    length. The result depends on `settings.seed` only.
 
     Parameters
     ----------
@@ -58,6 +66,8 @@ def fit(events: EventBatch, kinds: Sequence[str], settings: HawkesSettings) -> M
     kinds : sequence of str
         The kinds, in the order of the kind numbers.
     settings : HawkesSettings
+    held : EventBatch, optional
+        Sequences that choose the epoch; default: `settings.validation_share` of `events`.
 
     Returns
     -------
@@ -71,12 +81,13 @@ def fit(events: EventBatch, kinds: Sequence[str], settings: HawkesSettings) -> M
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = MambaHawkes(kinds, settings)
-    _measure(model, events)
-    train, held = _split(events, settings, generator)
-    fit_classical(model, train)
-    if settings.context:
-        _start_context(model, train)
-        _adam(model, train, held, generator)
+        model.measure(events)
+        if held is None:
+            events, held = _split(events, settings, generator)
+        fit_classical(model, events)
+        if settings.context:
+            _start_context(model, events)
+            _adam(model, events, held, generator)
     return model.eval()
 
 
@@ -89,25 +100,12 @@ def _silent(kinds: Sequence[str], settings: HawkesSettings) -> MambaHawkes:
 
 
 def mean_log_likelihood(model: MambaHawkes, events: EventBatch, batch_size: int = 256) -> float:
-    """Log likelihood per event over all sequences, per day; no gradient."""
+    """Log likelihood per event over all sequences, per unit of time; no gradient."""
     total = 0.0
     with torch.no_grad():
         for rows in buckets(events.lengths, batch_size):
             total += float(log_likelihood(model, events.select(rows)).total.sum())
     return total / max(int((events.mask & (events.time > 0)).sum()), 1)
-
-
-def _measure(model: MambaHawkes, events: EventBatch) -> None:
-    """Set the time unit, the span and the mean marks to those of the training sequences."""
-    n, time = float(events.mask.sum()), float(events.end.sum())
-    model.unit.fill_(time / n)
-    model.span.fill_(time / len(events))
-    for k in range(len(model.kinds)):
-        count = events.count[events.mask & (events.kind == k)]
-        if len(count):
-            model.mean_weight[k] = weight(count, model.settings.marks).mean()
-            # the counts of counter series are heavy-tailed: a mean of logarithms is the typical one
-            model.mean_count[k] = torch.exp2(torch.log2(1 + count).mean()) - 1
 
 
 def _split(
@@ -122,37 +120,48 @@ def _split(
 
 
 def _start_context(model: MambaHawkes, events: EventBatch) -> None:
-    """A small constant softplus part: the classical fit stays a good start."""
-    time = float(events.end.sum()) / float(model.unit)
+    """The softplus part as a renewal process, which takes most of the rate.
+
+    Its hazard between two knots is the number of events there over the time spent there; `s` is the
+    largest, so that training moves the logarithm of a rate.
+    """
+    tied = ties(events, len(model.kinds), model.settings.marks)
+    G = tied.time.shape[1]
+    spent = (tied.step[:, :, None] - model.knots[:-1]).clamp(min=0).minimum(model.knots.diff())
+    piece = (torch.bucketize(tied.step[:, :G].contiguous(), model.knots) - 1).clamp(
+        0, len(model.knots) - 2
+    )
+    scored = tied.mask & (tied.time > 0)
+    number = torch.zeros(len(model.knots) - 1, len(model.kinds), dtype=torch.float64)
+    number.index_add_(0, piece[scored], tied.number[scored])
+    spent = spent.sum((0, 1))[:, None]
+    prior = number.sum(0) / spent.sum()  # one event of each kind at its mean rate
+    hazard = (number + 1) / (spent + 1 / prior.clamp(min=1e-12))
+    at_knots = torch.cat([hazard[:1], (hazard[1:] * hazard[:-1]).sqrt(), hazard[-1:]]).T
+    s = at_knots.max(1).values
     with torch.no_grad():
-        kind = events.kind[events.mask]
-        rate = torch.bincount(kind, minlength=len(model.kinds)).double() / time
-        model.log_s.copy_(rate.clamp(min=1e-6).log())
-        model.head.weight.mul_(0.1)
-        model.head.bias.fill_(torch.log(torch.expm1(torch.tensor(START_SHARE))))
-        model.log_mu.add_(torch.log1p(torch.tensor(-START_SHARE)))
+        model.log_s.copy_((s * model.unit).log())
+        z = torch.log(torch.expm1(START_SHARE * at_knots / s[:, None]))
+        model.head.bias.copy_(z.flatten())
+        model.head.weight.mul_(0.3)
+        model.log_mu.add_(math.log1p(-START_SHARE))
+        model.alpha.mul_(1 - START_SHARE)
 
 
 def _adam(
     model: MambaHawkes, train: EventBatch, held: EventBatch, generator: torch.Generator
 ) -> None:
     settings = model.settings
-    learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(_groups(model), lr=settings.learning_rate)
+    steps = settings.epochs * len(buckets(train.lengths, settings.batch_size))
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, steps)
     constant = float(train.mask.sum()) * min(1.0, settings.batch_size / len(train))
     best, waited = mean_log_likelihood(model, held), 0
     kept = {name: t.clone() for name, t in model.state_dict().items()}
     for _ in track(range(settings.epochs), "fitting the point process"):
-        model.train()
-        for rows in buckets(train.lengths, settings.batch_size, generator):
-            loss = -log_likelihood(model, train.select(rows)).total.sum() / constant
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(learned, settings.clip)
-            optimizer.step()
-            with torch.no_grad():
-                model.alpha.clamp_(min=0)
-        now = mean_log_likelihood(model, held)
+        epoch(model, train, optimizer, schedule, constant, generator)
+        now = mean_log_likelihood(model.eval(), held)
         if now > best:
             best, waited = now, 0
             kept = {name: t.clone() for name, t in model.state_dict().items()}
@@ -161,3 +170,38 @@ def _adam(
             if waited >= settings.patience:
                 break
     model.load_state_dict(kept)
+
+
+def _groups(model: MambaHawkes) -> list[dict[str, Any]]:
+    """Weight decay for matrices of the network; never for rates, alpha, biases or scales."""
+    rates = [model.log_mu, model.log_s]
+    own = {id(p) for p in [*rates, model.alpha]}
+    network = [p for p in model.parameters() if id(p) not in own]
+    return [
+        {"params": [p for p in network if p.ndim > 1], "weight_decay": model.settings.weight_decay},
+        {"params": [p for p in network if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [model.alpha] if model.settings.classical else [], "weight_decay": 0.0},
+        {"params": rates, "weight_decay": 0.0, "lr": RATES * model.settings.learning_rate},
+    ]
+
+
+def epoch(
+    model: MambaHawkes,
+    train: EventBatch,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    constant: float,
+    generator: torch.Generator,
+) -> None:
+    """One pass over the training sequences in minibatches of similar length."""
+    model.train()
+    learned = [p for p in model.parameters() if p.requires_grad]
+    for rows in buckets(train.lengths, model.settings.batch_size, generator):
+        loss = -log_likelihood(model, train.select(rows)).total.sum() / constant
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, model.settings.clip)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            model.alpha.clamp_(min=0)

@@ -223,9 +223,7 @@ class _Path:
         slope = derivative(name, theta * self.weight, strength)
         return np.asarray(self.problem.n * self.weight * slope)
 
-    def _step(
-        self, linear: np.ndarray, start: np.ndarray | None
-    ) -> tuple[np.ndarray, Solution]:
+    def _step(self, linear: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, Solution]:
         if self.learned:
             return self.problem.search(self.rates, linear, self.free, start)
         return self.rates, self.problem.optimum(self.rates, linear, self.free, start)

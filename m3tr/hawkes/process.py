@@ -1,17 +1,18 @@
 """The Mamba-Hawkes process; with its parts switched off, the classical Hawkes and the Poisson.
 
-    lambda_k(t) = mu_k + sum_{m,k'} alpha[m,k,k'] beta_m S[m,k'](t)
-                       + s_k softplus(z_ik + a_k (t - t_i))
+    lambda_k(t) = mu_k + sum_{m,k'} alpha[m,k,k'] beta_m S[m,k'](t) + s_k softplus(g_ik(t - t_i))
 
 `S[m,k'](t)` sums `g(count) exp(-beta_m (t - t_j))` over the events of kind `k'` before `t`; `t_i`
-is the last event time before `t` (0 before the first) and `z_i` a linear map of the context there.
-The softplus part is `softplus_s(w . c_i + a (t - t_i))` of docs/model.md section 3 with `w` and `a`
-in units of `s`. Every part is non-negative and every integral closed-form.
+is the last event time before `t` (0 before the first). `g_ik` is a linear spline in elapsed time
+whose values at the knots are a linear map of the context `c_i`; with one piece it is the line
+`w . c_i + a (t - t_i)` of docs/model.md section 3. Every part is non-negative, every integral
+closed-form.
 
 All intensities are left limits: nothing at time `t` is seen by `lambda(t)`, ties included.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,18 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from m3tr.errors import InputError
 from m3tr.hawkes.context import Context
-from m3tr.hawkes.events import EventBatch, Ties, ties
+from m3tr.hawkes.events import EventBatch, Ties, ties, weight
 from m3tr.hawkes.scan import impulse_states
 from m3tr.hawkes.settings import HawkesSettings
-from m3tr.hawkes.softplus import softplus_integral
+from m3tr.hawkes.softplus import spline_softplus
 
 
 @dataclass(frozen=True)
 class HistoryPath:
-    """What the process computes on a batch; rates per day, float64."""
+    """What the process computes on a batch; rates per unit of time, float64."""
 
     tied: Ties
     left: Tensor  # (B, G, K) intensity just before each distinct time
@@ -39,7 +39,7 @@ class HistoryPath:
     right: Tensor  # (B, K) intensity just after the end of the window
     state: Tensor  # (B, M, K) S right after the end of the window
     context: Tensor  # (B, width) context vector at the end; width 0 without the context part
-    z: Tensor  # (B, K) argument of the softplus right after the last event
+    z: Tensor  # (B, K, R + 1) the spline's values at the knots after the last event
 
 
 class MambaHawkes(nn.Module):
@@ -55,22 +55,25 @@ class MambaHawkes(nn.Module):
     Attributes
     ----------
     mu : (K,) tensor
-        Background, events per day, positive.
+        Background, events per unit of time, positive.
     alpha : (M, K, K) parameter
         `[scale, receiver, source]`, non-negative, dimensionless: an event of weight `g` causes
         `alpha g` direct offspring on that scale. Its jump of the intensity is `alpha beta g`.
     beta : (M,) buffer
-        Decay rates `1 / decays_days`, per day, fixed.
+        Decay rates, per unit of time, fixed.
+    knots : (R + 1,) buffer
+        Knots of the spline in elapsed time, from 0 to the longest stretch without an event in
+        training; beyond, the argument of the softplus stays.
 
     Notes
     -----
-    See docs/hawkes.md. `unit` (days) is the internal time unit and `span` (days) the scale of the
-    slopes `a`; both are taken from the data at fit, so that no result depends on the unit of time.
+    See docs/hawkes.md. Times are in the unit of the data. `measure` takes the scales of time from
+    the training sequences, so that no result depends on that unit.
     """
 
     beta: Tensor
+    knots: Tensor
     unit: Tensor
-    span: Tensor
     mean_weight: Tensor
     mean_count: Tensor
 
@@ -80,12 +83,12 @@ class MambaHawkes(nn.Module):
             raise InputError(f"hawkes: the kinds {list(kinds)} must be distinct and not empty.")
         self.kinds = list(kinds)
         self.settings = settings
-        K, M = len(self.kinds), len(settings.decays_days)
+        K, M = len(self.kinds), settings.n_scales
         f64 = torch.float64
-        beta = 1 / torch.tensor(settings.decays_days, dtype=f64)
-        self.register_buffer("beta", beta)
+        decays = settings.decays or [10.0**m for m in range(M)]
+        self.register_buffer("beta", 1 / torch.tensor(decays, dtype=f64))
+        self.register_buffer("knots", torch.arange(settings.knots + 1, dtype=f64))
         self.register_buffer("unit", torch.ones((), dtype=f64))
-        self.register_buffer("span", torch.ones((), dtype=f64))
         self.register_buffer("mean_weight", torch.ones(K, dtype=f64))  # E[g(count)]
         self.register_buffer("mean_count", torch.ones(K, dtype=f64))
         self.log_mu = nn.Parameter(torch.zeros(K, dtype=f64))
@@ -93,15 +96,33 @@ class MambaHawkes(nn.Module):
         self.alpha = nn.Parameter(start if settings.classical else torch.zeros_like(start))
         self.alpha.requires_grad_(settings.classical)
         if settings.context:
-            slow, fast = float(beta.min()), float(beta.max())
-            self.net = Context(K, settings.width, settings.state, settings.layers, slow, fast)
-            self.head = nn.Linear(settings.width, K)
-            self.slope = nn.Parameter(torch.zeros(K, dtype=f64))
+            self.net = Context(K, settings)
+            self.head = nn.Linear(settings.width, K * (settings.knots + 1))
             self.log_s = nn.Parameter(torch.zeros(K, dtype=f64))
+
+    def measure(self, events: EventBatch) -> None:
+        """Set the scales of time and the mean marks to those of the training sequences."""
+        n, time = float(events.mask.sum()), float(events.end.sum())
+        self.unit.fill_(time / n)
+        for k in range(len(self.kinds)):
+            count = events.count[events.mask & (events.kind == k)]
+            if len(count):
+                self.mean_weight[k] = weight(count, self.settings.marks).mean()
+                # counts of counter series are heavy-tailed: a mean of logarithms is the typical one
+                self.mean_count[k] = torch.exp2(torch.log2(1 + count).mean()) - 1
+        steps = ties(events, len(self.kinds), self.settings.marks).step
+        steps = steps[steps > 0].sort().values
+        self.knots.copy_(quantile_knots(steps, self.settings.knots))
+        if self.settings.decays is None:
+            # from the shorter gaps to the mean window
+            short, long = steps[int(0.1 * (len(steps) - 1))], time / len(events)
+            base = max(float(long / short), 10.0)
+            decays = short * torch.logspace(0, 1, len(self.beta), base=base, dtype=torch.float64)
+            self.beta.copy_(1 / decays)
 
     @property
     def mu(self) -> Tensor:
-        """Background, (K,), events per day."""
+        """Background, (K,), events per unit of time."""
         return self.log_mu.exp() / self.unit
 
     @property
@@ -122,22 +143,30 @@ class MambaHawkes(nn.Module):
             left = left + torch.einsum("mkl,bgml->bgk", self._jump, before)
             area = area + torch.einsum("mkl,bgml->bgk", self.alpha, after * (1 - fade))
         right, state = left[:, -1], before[:, -1]
-        context, z_last = torch.zeros(B, 0), torch.zeros(B, len(self.kinds), dtype=torch.float64)
+        width = self.settings.width if self.settings.context else 0
+        context = torch.zeros(B, width)
+        z_last = torch.zeros(B, len(self.kinds), len(self.knots), dtype=torch.float64)
         if self.settings.context:
-            c = self.net(tied, self.unit)
-            z = self.head(c).double()
-            s = self.scale
-            part = s * softplus(z + self.slope / self.span * tied.step[:, :, None])
-            left = left + part
-            area = area + s * softplus_integral(z, self.slope / self.span, tied.step[:, :, None])
-            last = tied.mask.sum(1)
+            c = self.net(tied, self.beta, self.knots)
+            last = tied.mask.sum(1)  # the stretch that reaches the end of the window
+            alive = torch.arange(G + 1) <= last[:, None]
+            z = self.splines(c[alive])  # (n, K, R + 1)
+            value, whole = spline_softplus(z, self.knots, tied.step[alive])
             rows = torch.arange(B)
-            context, z_last = c[rows, last], z[rows, last]
-            right = right + part[rows, last]
+            at = alive.sum(1).cumsum(0) - 1
+            context, z_last = c[rows, last], z[at].double()
+            right = right + self.scale * value[at]
+            empty = torch.zeros(B, G + 1, len(self.kinds), dtype=torch.float64)
+            left = left + empty.masked_scatter(alive[:, :, None], self.scale * value)
+            area = area + empty.masked_scatter(alive[:, :, None], self.scale * whole)
         return HistoryPath(tied, left[:, :G], area, right, state, context, z_last)
 
+    def splines(self, context: Tensor) -> Tensor:
+        """(..., width) context vectors to the splines' values at the knots, (..., K, R + 1)."""
+        return self.head(context).unflatten(-1, (len(self.kinds), len(self.knots)))
+
     def intensity(self, events: EventBatch, times: Tensor) -> Tensor:
-        """Left limits of the intensity at any times, (B, Q) days to (B, Q, K) events per day.
+        """Left limits of the intensity at any times, (B, Q) times to (B, Q, K) rates.
 
         Past the window's end it is the intensity as long as nothing more happens.
         """
@@ -153,13 +182,14 @@ class MambaHawkes(nn.Module):
             S = self.states(tied)[rows, last] * fade
             out = out + torch.einsum("mkl,bqml->bqk", self._jump, S)
         if self.settings.context:
-            z = self.head(self.net(tied, self.unit)).double()[rows, last]
-            out = out + self.scale * softplus(z + self.slope / self.span * wait[:, :, None])
+            z = self.splines(self.net(tied, self.beta, self.knots)[rows, last])
+            value, _ = spline_softplus(z.flatten(0, 1), self.knots, wait.flatten())
+            out = out + self.scale * value.view_as(out)
         return out
 
     @property
     def scale(self) -> Tensor:
-        """`s_k` of the softplus part, (K,), events per day."""
+        """`s_k` of the softplus part, (K,), events per unit of time."""
         return self.log_s.exp() / self.unit
 
     @property
@@ -196,3 +226,19 @@ class MambaHawkes(nn.Module):
             model = model.double()
         model.load_state_dict(tensors)
         return model.eval()
+
+
+def quantile_knots(steps: Tensor, pieces: int) -> Tensor:
+    """Knots from 0 to the longest of the sorted positive `steps`, dense where the steps are.
+
+    All but the last lie at quantiles that crowd towards both ends, where an intensity bends most.
+    """
+    inner = torch.linspace(0, 1, pieces, dtype=torch.float64)[1:]
+    share = (1 - torch.cos(math.pi * inner)) / 2
+    knots = torch.zeros(pieces + 1, dtype=torch.float64)
+    knots[1:-1] = steps[((len(steps) - 1) * share[: pieces - 1]).long()]
+    knots[-1] = steps[-1]
+    # steps on a lattice repeat: each knot lies beyond the one before it
+    for r in range(2, pieces + 1):
+        knots[r] = torch.maximum(knots[r], 1.05 * knots[r - 1])
+    return knots

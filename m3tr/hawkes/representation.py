@@ -1,4 +1,4 @@
-"""The temporal representation `X_s` of a video's feedback up to its observation age."""
+"""The temporal representation `X_s` of a sequence up to its observation age."""
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ from m3tr.hawkes.process import MambaHawkes
 
 # trailing parts of the window, whose counts tell a rise from a decline
 TRAILING = (1 / 2, 1 / 4, 1 / 8)
-# events per day below which two intensities are the same
+# rate below which two intensities are the same
 QUIET = 1e-6
 
 
 def represent(
-    model: MambaHawkes, events: EventBatch, horizons_days: ArrayLike, batch_size: int = 256
+    model: MambaHawkes, events: EventBatch, horizons: ArrayLike, batch_size: int = 256
 ) -> tuple[np.ndarray, list[str]]:
     """`X_s` of every sequence: one row of unscaled numbers (docs/model.md section 3).
 
@@ -23,7 +23,7 @@ def represent(
     ----------
     model : MambaHawkes
     events : EventBatch
-    horizons_days : (Q,) or (B, Q) array
+    horizons : (Q,) or (B, Q) array
         Ages at which the expected increment is read; ages before the observation age give 0.
     batch_size : int
         Sequences computed at a time.
@@ -31,14 +31,14 @@ def represent(
     Returns
     -------
     X : (B, D) float32 array
-        Per video: the context vector at the observation age; per kind the log2 intensity just after
-        it (per day); `log2(1 + count)` on the window and on its last half, quarter and eighth;
+        Per sequence: the context vector at the observation age; per kind the log2 intensity just after
+        it (per unit of time); `log2(1 + count)` on the window and on its last half, quarter and eighth;
         `log2(1 + expected increment)` at each horizon. Finite also without events and at age 0.
     names : list of str
         The `D` columns.
     """
-    horizons = np.asarray(horizons_days, dtype=np.float64)
-    horizons = np.broadcast_to(horizons, (len(events), horizons.shape[-1]))
+    ahead_of = np.asarray(horizons, dtype=np.float64)
+    horizons = np.broadcast_to(ahead_of, (len(events), ahead_of.shape[-1]))
     K, Q = len(model.kinds), horizons.shape[1]
     width = model.settings.width if model.settings.context else 0
     names = [f"context_{i}" for i in range(width)]

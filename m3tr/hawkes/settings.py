@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class HawkesSettings(BaseModel):
@@ -12,25 +13,40 @@ class HawkesSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    decays_days: list[Positive] = Field(
-        default=[0.005, 0.05, 0.5, 5.0, 50.0],
+    decays: list[Positive] | None = Field(
+        default=None,
         min_length=1,
-        description="Time scales of the memory, days; decay rate m is 1 / decays_days[m].",
+        description="Time scales of the memory in the unit of the data, days in the pipeline: decay "
+        "rate m is 1 / decays[m]. Without them, `scales` of them are read off the training data.",
     )
+    scales: int = Field(default=5, ge=1, description="Number of time scales read off the data.")
     marks: Literal["log", "linear"] = Field(
         default="log", description="Weight of an event of count c: log2(1 + c) or c."
     )
     classical: bool = Field(default=True, description="Self- and mutual excitation (alpha).")
-    context: bool = Field(default=True, description="The Mamba context under a softplus.")
-    width: int = Field(default=24, ge=1, description="Width of the context vector.")
-    state: int = Field(default=8, ge=1, description="States per channel of the scan.")
-    layers: int = Field(default=1, ge=1, description="Blocks of the context network.")
-    epochs: int = Field(default=8, ge=1)
-    batch_size: int = Field(default=64, ge=1, description="Sequences per step.")
-    learning_rate: Positive = 5e-3
-    clip: Positive = Field(default=1.0, description="Largest norm of the gradient.")
-    validation_share: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the sequences held out for early stopping."
+    context: bool = Field(default=True, description="The context network under a softplus.")
+    encoder: Literal["mamba", "transformer"] = Field(
+        default="mamba", description="What reads the history: a selective scan or attention."
     )
-    patience: int = Field(default=3, ge=1, description="Epochs without gain before stopping.")
+    width: int = Field(default=32, ge=1, description="Width of the context vector.")
+    state: int = Field(default=8, ge=1, description="States per channel of the scan.")
+    layers: int = Field(default=2, ge=1, description="Blocks of the context network.")
+    knots: int = Field(
+        default=12, ge=1, description="Pieces of the spline in elapsed time under the softplus."
+    )
+    dropout: Share = Field(default=0.1, description="In the blocks and before the head.")
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="Sequences per step.")
+    learning_rate: Positive = Field(default=3e-3, description="Its peak; warm-up, then a cosine.")
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: Positive = Field(default=1.0, description="Largest norm of the gradient.")
+    validation_share: Share = Field(
+        default=0.1, description="Share of the sequences held out to choose the epoch."
+    )
+    patience: int = Field(default=5, ge=1, description="Epochs without gain before stopping.")
     seed: int = 0
+
+    @property
+    def n_scales(self) -> int:
+        """Number `M` of decay rates."""
+        return self.scales if self.decays is None else len(self.decays)

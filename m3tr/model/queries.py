@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from m3tr.data.settings import TaskSettings
-from m3tr.data.windows import clocks, observed
+from m3tr.data.windows import clocks, event_rows, observed
 from m3tr.errors import InputError
 from m3tr.features.extract import extract
 from m3tr.features.settings import FeatureSettings
@@ -106,4 +106,5 @@ def temporal_representation(
 
     ids, ages = examples["video_id"].to_list(), examples["age_days"].to_numpy()
     horizons = np.array(examples["horizon_days"].to_list(), float)
-    return represent(mhp, batch(seen, ids, ages, mhp.kinds), horizons)[0]
+    events = batch(event_rows(seen), ids, ages, mhp.kinds)
+    return represent(mhp, events, horizons)[0]

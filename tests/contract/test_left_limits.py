@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 import torch
 
+from m3tr.data.windows import event_rows
 from m3tr.hawkes.events import EventBatch, batch
 from m3tr.hawkes.likelihood import log_likelihood
 
@@ -14,7 +15,7 @@ def events(tiny_forecaster, tiny_queries):
     queries = tiny_queries["train"]
     longest = queries.observed.group_by("video_id").len().sort("len", "video_id")["video_id"][-1]
     end = queries.examples.filter(pl.col("video_id") == longest)["age_days"].to_list()
-    return batch(queries.observed, [longest], end, tiny_forecaster.forecaster.mhp.kinds)
+    return batch(event_rows(queries.observed), [longest], end, tiny_forecaster.forecaster.mhp.kinds)
 
 
 def with_event(events: EventBatch, at: int, name: str, value: float) -> EventBatch:

@@ -10,8 +10,8 @@ from m3tr.hawkes.events import batch, buckets, ties
 
 FRAME = pl.DataFrame(
     {
-        "video_id": ["b", "a", "b", "b", "other"],
-        "age_days": [0.5, 1.0, 0.25, 0.5, 9.0],
+        "sequence": ["b", "a", "b", "b", "other"],
+        "time": [0.5, 1.0, 0.25, 0.5, 9.0],
         "kind": ["view", "like", "view", "like", "view"],
         "count": [3, 1, 2, 5, 1],
     }
@@ -49,9 +49,9 @@ def test_ties_are_grouped_and_the_stretches_fill_the_window():
     ("change", "text"),
     [
         (pl.lit("share").alias("kind"), "kind 'share'.*not one of"),
-        (pl.lit(-0.1).alias("age_days"), "before publication"),
-        (pl.lit(1.1).alias("age_days"), "after the observation age"),
-        (pl.lit(None, dtype=pl.Float64).alias("age_days"), "missing"),
+        (pl.lit(-0.1).alias("time"), "before publication"),
+        (pl.lit(1.1).alias("time"), "after the observation age"),
+        (pl.lit(None, dtype=pl.Float64).alias("time"), "missing"),
         (pl.lit(0).alias("count"), "not positive"),
     ],
 )

@@ -14,7 +14,7 @@ from m3tr.hawkes.representation import represent
 from m3tr.hawkes.residuals import compensator_increments
 from m3tr.hawkes.settings import HawkesSettings
 
-SMALL = HawkesSettings(decays_days=[0.05, 1.0], width=8, state=4, epochs=2, batch_size=8)
+SMALL = HawkesSettings(decays=[0.05, 1.0], width=8, state=4, epochs=2, batch_size=8)
 
 
 def scaled(events: EventBatch, factor: float) -> EventBatch:
@@ -37,7 +37,7 @@ def test_a_batch_gives_what_its_rows_give_alone(build):
 def test_results_do_not_depend_on_the_unit_of_time(build):
     events = build.events(tuple(range(5, 30)))
     hours = scaled(events, 24.0)
-    in_hours = SMALL.model_copy(update={"decays_days": [24 * d for d in SMALL.decays_days]})
+    in_hours = SMALL.model_copy(update={"decays": [24 * d for d in SMALL.decays]})
     one, two = fit(events, ["a", "b"], SMALL), fit(hours, ["a", "b"], in_hours)
     assert torch.allclose(one.mu, 24 * two.mu, rtol=1e-4)
     assert torch.allclose(one.alpha, two.alpha, atol=1e-4)
@@ -107,7 +107,7 @@ def test_kinds_must_be_distinct():
 
 def test_windows_without_feedback_give_the_process_in_which_nothing_happens() -> None:
     frame = pl.DataFrame(
-        schema={"video_id": pl.String, "age_days": pl.Float64, "kind": pl.String, "count": pl.Int64}
+        schema={"sequence": pl.String, "time": pl.Float64, "kind": pl.String, "count": pl.Int64}
     )
     events = batch(frame, ["a", "b"], [0.0, 0.0], ["view", "like"])
     model = fit(events, ["view", "like"], HawkesSettings())

@@ -161,6 +161,7 @@ def test_features_of_another_encoder_are_refused(tiny_forecaster):
 
 def test_x_s_expects_what_the_horizons_ask_for(tiny_forecaster, tiny_queries):
     """The expected increments in X_s are those between the clock and the horizons."""
+    from m3tr.data.windows import event_rows
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.forecast import expected_counts
     from m3tr.model.queries import temporal_representation
@@ -168,7 +169,8 @@ def test_x_s_expects_what_the_horizons_ask_for(tiny_forecaster, tiny_queries):
     mhp, queries = tiny_forecaster.forecaster.mhp, tiny_queries["test"]
     x_s = temporal_representation(mhp, queries.observed, queries.examples)
     ids, ages = queries.examples["video_id"].to_list(), queries.examples["age_days"].to_numpy()
-    ahead = expected_counts(mhp, batch(queries.observed, ids, ages, mhp.kinds), [1.0, 3.0])
+    events = batch(event_rows(queries.observed), ids, ages, mhp.kinds)
+    ahead = expected_counts(mhp, events, [1.0, 3.0])
     expected = np.log2(1 + ahead.detach().numpy()).reshape(len(ids), -1)
     assert np.allclose(x_s[:, -expected.shape[1] :], expected, rtol=1e-4, atol=1e-5)
 

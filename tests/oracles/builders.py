@@ -12,7 +12,7 @@ from m3tr.hawkes.settings import HawkesSettings
 def classical(mu, alpha, decays, marks="log", kinds=None) -> MambaHawkes:
     """A process without context; `alpha` (M, K, K) in offspring per unit of weight."""
     kinds = kinds or [f"k{i}" for i in range(len(mu))]
-    settings = HawkesSettings(decays_days=decays, context=False, marks=marks)
+    settings = HawkesSettings(decays=decays, context=False, marks=marks)
     model = MambaHawkes(kinds, settings)
     with torch.no_grad():
         model.log_mu.copy_(torch.tensor(mu, dtype=torch.float64).log())
@@ -21,16 +21,17 @@ def classical(mu, alpha, decays, marks="log", kinds=None) -> MambaHawkes:
 
 
 def neural(kinds=("a", "b"), seed=0, **settings) -> MambaHawkes:
-    """A random Mamba-Hawkes process in float64 with slopes of both signs."""
+    """A random Mamba-Hawkes process in float64 with splines in elapsed time."""
     torch.manual_seed(seed)
-    model = MambaHawkes(list(kinds), HawkesSettings(decays_days=[0.05, 1.0], **settings)).double()
+    given = {"decays": [0.05, 1.0], "layers": 1, "knots": 4} | settings
+    model = MambaHawkes(list(kinds), HawkesSettings(**given)).double()
     with torch.no_grad():
         if model.settings.context:
-            model.slope.copy_(torch.linspace(-2.0, 1.0, len(kinds)))
             model.head.weight.normal_()
+            model.head.bias.normal_()
             model.net.start.normal_()
+            model.knots.copy_(2.0 * torch.linspace(0, 1, len(model.knots)) ** 2)
         model.unit.fill_(0.3)
-        model.span.fill_(2.0)
     return model.eval()
 
 
@@ -43,12 +44,12 @@ def random_events(n=(0, 1, 7, 23), kinds=("a", "b"), end=3.0, seed=0, tied=False
         rows.append(
             pl.DataFrame(
                 {
-                    "video_id": [f"v{i}"] * size,
-                    "age_days": np.ceil(age * 4) / 4 if tied else age,
+                    "sequence": [f"v{i}"] * size,
+                    "time": np.ceil(age * 4) / 4 if tied else age,
                     "kind": rng.choice(list(kinds), size).astype(str),
                     "count": rng.integers(1, 50, size),
                 },
-                schema_overrides={"video_id": pl.String, "kind": pl.String},
+                schema_overrides={"sequence": pl.String, "kind": pl.String},
             )
         )
     ids = [f"v{i}" for i in range(len(n))]

@@ -26,13 +26,13 @@ def sequences():
         jumps = ALPHA * BETA[:, None, None]
         t, k = simulate(np.zeros(1), MU[None], jumps, BETA, end=end, seed=i)
         frames.append(
-            pl.DataFrame({"video_id": [str(i)] * len(t), "age_days": t, "kind": k.astype(str)})
+            pl.DataFrame({"sequence": [str(i)] * len(t), "time": t, "kind": k.astype(str)})
         )
     return batch(pl.concat(frames), [str(i) for i in range(200)], ends, ["0", "1"])
 
 
 def test_classical_parameters_are_recovered(build, sequences):
-    model = fit(sequences, ["0", "1"], HawkesSettings(decays_days=[0.05, 0.5], context=False))
+    model = fit(sequences, ["0", "1"], HawkesSettings(decays=[0.05, 0.5], context=False))
     assert np.abs(model.mu.detach().numpy() / MU - 1).max() < 0.15
     assert np.abs(model.alpha.detach().numpy() - ALPHA).max() < 0.05
     assert (model.alpha >= 0).all()
@@ -65,7 +65,7 @@ def test_context_gains_where_the_classical_form_is_wrong():
         gaps = rng.exponential(1 / np.concatenate([np.full(8, 20.0), np.full(8, 2.0)]))
         t = np.cumsum(gaps)
         t = t[t < 5]
-        frames.append(pl.DataFrame({"video_id": [str(i)] * len(t), "age_days": t}))
+        frames.append(pl.DataFrame({"sequence": [str(i)] * len(t), "time": t}))
     frame = pl.concat(frames).with_columns(pl.lit("x").alias("kind"))
     events = batch(frame, [str(i) for i in range(120)], np.full(120, 5.0), ["x"])
     train, test = events.select(range(80)), events.select(range(80, 120))

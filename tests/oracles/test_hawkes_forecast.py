@@ -17,7 +17,7 @@ DECAYS, MU = [0.05, 0.8], np.array([4.0, 1.0])
 def history(n=25, end=2.0, kinds=2, seed=0):
     rng = np.random.default_rng(seed)
     t, k = np.sort(rng.uniform(0, end, n)), rng.integers(0, kinds, n)
-    frame = pl.DataFrame({"video_id": ["v"] * n, "age_days": t, "kind": k.astype(str)})
+    frame = pl.DataFrame({"sequence": ["v"] * n, "time": t, "kind": k.astype(str)})
     return t, k, batch(frame, ["v"], [end], [str(i) for i in range(kinds)])
 
 

@@ -90,7 +90,7 @@ def test_gradients_against_finite_differences(build):
     model, events = build.neural(width=4, state=3), build.events((6, 3))
     total = log_likelihood(model, events).total.sum()
     block = model.net.blocks[0]
-    outer = [model.alpha, model.log_mu, model.slope, model.log_s, model.net.start]
+    outer = [model.alpha, model.log_mu, model.head.bias, model.log_s, model.net.start]
     for parameter in [*outer, block.log_scale, block.select.weight]:
         (gradient,) = torch.autograd.grad(total, parameter, retain_graph=True)
         kept = parameter.detach().clone()

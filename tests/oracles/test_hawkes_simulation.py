@@ -85,7 +85,7 @@ def simulated():
         jumps = branching * beta[:, None, None]
         t, k = simulate(ZERO, mu[None], jumps, beta, end=4.0, seed=100 + i)
         frames.append(
-            pl.DataFrame({"video_id": [str(i)] * len(t), "age_days": t, "kind": k.astype(str)})
+            pl.DataFrame({"sequence": [str(i)] * len(t), "time": t, "kind": k.astype(str)})
         )
     events = batch(pl.concat(frames), [str(i) for i in range(60)], np.full(60, 4.0), ["0", "1"])
     return mu, branching, beta, events
