@@ -31,9 +31,10 @@ def represent(
     Returns
     -------
     X : (B, D) float32 array
-        Per sequence: the context vector at the observation age; per kind the log2 intensity just after
-        it (per unit of time); `log2(1 + count)` on the window and on its last half, quarter and eighth;
-        `log2(1 + expected increment)` at each horizon. Finite also without events and at age 0.
+        Per sequence: the context vector at the observation age; per kind the log2 intensity just
+        after it (per unit of time); `log2(1 + count)` on the window and on its last half, quarter
+        and eighth; `log2(1 + expected increment)` at each horizon. Finite also without events and
+        at age 0.
     names : list of str
         The `D` columns.
     """

@@ -16,8 +16,8 @@ class HawkesSettings(BaseModel):
     decays: list[Positive] | None = Field(
         default=None,
         min_length=1,
-        description="Time scales of the memory in the unit of the data, days in the pipeline: decay "
-        "rate m is 1 / decays[m]. Without them, `scales` of them are read off the training data.",
+        description="Time scales of the memory, in days (in m3tr.hawkes: in the unit of the data); "
+        "decay rate m is 1 / decays[m]. Without them, `scales` of them are read off the data.",
     )
     scales: int = Field(default=5, ge=1, description="Number of time scales read off the data.")
     marks: Literal["log", "linear"] = Field(
