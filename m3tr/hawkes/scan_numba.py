@@ -290,15 +290,20 @@ def _states(begin, end, u, delta, A, B, out):  # type: ignore[no-untyped-def]
     """Lanes run over channel and state together: both are few for a classical process."""
     L, dim, N = out.shape[1:]
     size = dim * N
+    shared = delta.shape[2] < dim
+    h, x, waits = _scratch(len(A), A), _scratch(len(A), A), _scratch(len(A), A)
     for b in range(begin, end):
-        h, x, wait = np.zeros_like(A), np.zeros_like(A), np.zeros_like(A)
+        h[:] = 0.0
         for i in range(L):
+            row = b * L + i
             for d in range(dim):
                 for n in range(N):
                     x[d * N + n] = u[b, i, d] * B[b, i, n]
-                    wait[d * N + n] = delta[b, i, d if delta.shape[2] > 1 else 0]
-            for k in range(0, A.size, LANES):
-                a = power_of_two(times(load(wait, k), load(A, k)))
-                store(h, k, plus_times(load(x, k), a, load(h, k)))
-            for k in range(size):
-                out[b, i, k // N, k % N] = h[k]
+                    if not shared:
+                        waits[d * N + n] = delta[b, i, d]
+            for k in range(0, len(A), LANES):
+                wait = spread(delta, row) if shared else load(waits, k)
+                a = power_of_two(times(wait, load(A, k)))
+                h_k = plus_times(load(x, k), a, load(h, k))
+                store(h, k, h_k)
+                store_some(out, row * size + k, min(size - k, LANES), h_k)
