@@ -100,6 +100,60 @@ def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
 
 
 @intrinsic
+def load_some(typing: Any, array: Any, index: Any, width: Any) -> Any:
+    """At most `LANES` numbers, `width`, from the flat `index` of a contiguous array on; then 0."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = _vector(signature.return_type)
+        source = _address(context, builder, array, *args[:2])
+        align = array.dtype.bitwidth // 8
+        spare = cgutils.alloca_once(builder, kind)
+        single = builder.bitcast(spare, kind.element.as_pointer())
+        full = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, LANES))
+        with builder.if_else(full) as (then, otherwise):
+            with then:
+                whole = builder.load(builder.bitcast(source, kind.as_pointer()), align=align)
+                whole_from = builder.block
+            with otherwise:
+                builder.store(_constant(kind, 0.0), spare)
+                with cgutils.for_range(builder, args[2]) as loop:
+                    value = builder.load(builder.gep(source, [loop.index]))
+                    builder.store(value, builder.gep(single, [loop.index]))
+                part = builder.load(spare)
+                part_from = builder.block
+        out = builder.phi(kind)
+        out.add_incoming(whole, whole_from)
+        out.add_incoming(part, part_from)
+        return out
+
+    return Lanes(array.dtype)(array, types.intp, types.intp), code
+
+
+@intrinsic
+def store_some(typing: Any, array: Any, index: Any, width: Any, lanes: Any) -> Any:
+    """Write the first `width` of the lanes into a contiguous array from its flat `index` on."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[3].type
+        target = _address(context, builder, array, *args[:2])
+        align = array.dtype.bitwidth // 8
+        spare = cgutils.alloca_once(builder, kind)
+        single = builder.bitcast(spare, kind.element.as_pointer())
+        full = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, LANES))
+        with builder.if_else(full) as (then, otherwise):
+            with then:
+                builder.store(args[3], builder.bitcast(target, kind.as_pointer()), align=align)
+            with otherwise:
+                builder.store(args[3], spare)
+                with cgutils.for_range(builder, args[2]) as loop:
+                    value = builder.load(builder.gep(single, [loop.index]))
+                    builder.store(value, builder.gep(target, [loop.index]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, lanes), code
+
+
+@intrinsic
 def spread(typing: Any, array: Any, index: Any) -> Any:
     """The one number at the flat `index` of a contiguous array, in every lane."""
 

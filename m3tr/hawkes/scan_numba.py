@@ -3,7 +3,8 @@
 Sixteen neighbouring channels, a tile, are computed as one vector (`lanes.py`). A task is one
 sequence and one group of tiles; tasks run in parallel and share nothing, and the sums over groups
 and sequences are taken in a fixed order afterwards, so that neither the number of threads nor the
-other sequences of a batch change a bit of a result.
+other sequences of a batch change a bit of a result. The threads are Python's, as many as torch has:
+the kernels release the GIL, and a second OpenMP pool beside torch's would fight it for the cores.
 
 The forward keeps the states before every chunk of `CHUNK` steps. The backward computes the decays
 and states of one chunk again, which a core's cache holds, and adds up dB and dC over the tiles as
@@ -14,22 +15,25 @@ vectors, so that their lanes are summed once a chunk. With g_i = dL/dh_i,
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from m3tr.hawkes.lanes import (
     LANES,
     load,
+    load_some,
     plus,
     plus_times,
     power_of_two,
     spread,
     store,
+    store_some,
     times,
     total,
     zero,
@@ -37,6 +41,8 @@ from m3tr.hawkes.lanes import (
 
 CHUNK = 16  # steps between two kept states
 GROUP = 4  # tiles a task
+SMALL = 2_000_000  # decays, below which threads cost more than they save
+TURNS = 8  # kernel calls a thread: few enough to be cheap, enough to even out a busy core
 DTYPES = (torch.float32, torch.float64)
 
 Array = NDArray[Any]
@@ -53,7 +59,10 @@ class Scan(torch.autograd.Function):
         dim, u, delta, A, *rest = _arguments(*tensors)
         chunks = -(-B.shape[1] // CHUNK) if keep else 0
         kept = torch.empty((len(B), chunks, *A.shape), dtype=B.dtype)
-        _forward(dim, u, delta, A, *rest, _array(kept), _flat(y))  # type: ignore[call-arg]
+        tasks = len(B) * -(-len(A) // GROUP)
+        _share(
+            _forward, tasks, y.numel() * A.shape[1], dim, u, delta, A, *rest, _array(kept), _flat(y)
+        )
         ctx.save_for_backward(*tensors, kept)
         return y
 
@@ -81,7 +90,7 @@ class Scan(torch.autograd.Function):
         du = new(L, dim)
         outputs = (_flat(du), _flat(ddelta), *map(_array, (dA, dB, dC, dD)))
         arguments = (*_arguments(*tensors), _array(kept), _flat(dy), *outputs)
-        _backward(*arguments)
+        _share(_backward, batch * groups, du.numel() * N, *arguments)
         return (
             None,
             du,
@@ -110,8 +119,27 @@ def states(u: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:
     out = torch.empty((*u.shape, A.shape[1]), dtype=u.dtype)
     rates = A.reshape(-1) * (1 / math.log(2))
     padded = torch.nn.functional.pad(rates, (0, -len(rates) % LANES))
-    _states(*map(_array, (u, delta, padded, B, out)))
+    _share(_states, len(out), out.numel(), *map(_array, (u, delta, padded, B, out)))
     return out
+
+
+def _share(kernel: Any, tasks: int, work: int, *arguments: Any) -> None:
+    """Run `kernel(first, last, *arguments)` over all tasks; idle threads take the next few."""
+    threads = min(torch.get_num_threads(), tasks) if work > SMALL else 1
+    size = max(1, -(-tasks // (TURNS * threads)))
+    turns = iter(range(0, tasks, size))  # its `next` is atomic
+
+    def take() -> None:
+        for first in turns:
+            kernel(first, min(first + size, tasks), *arguments)
+
+    if threads < 2:
+        return take()
+    with ThreadPoolExecutor(threads - 1) as pool:  # made anew, for a pool would not survive a fork
+        helpers = [pool.submit(take) for _ in range(threads - 1)]
+        take()
+    for helper in helpers:
+        helper.result()
 
 
 def _array(tensor: Tensor) -> Array:
@@ -139,40 +167,19 @@ def _scratch(size, like):  # type: ignore[no-untyped-def]
     return raw[skip : skip + size]
 
 
-@njit(forceinline=True)
-def _get(array, at, width, pad):  # type: ignore[no-untyped-def]
-    """The `width` numbers of a flat array from `at` on, then zeros."""
-    if width == LANES:
-        return load(array, at)
-    for j in range(width):
-        pad[j] = array[at + j]
-    return load(pad, 0)
-
-
-@njit(forceinline=True)
-def _put(array, at, width, lanes, pad):  # type: ignore[no-untyped-def]
-    if width == LANES:
-        store(array, at, lanes)
-    else:
-        store(pad, 0, lanes)
-        for j in range(width):
-            array[at + j] = pad[j]
-        store(pad, 0, zero(pad))
-
-
-@njit(cache=True, parallel=True)
-def _forward(dim, u, delta, A, B, C, D, kept, y):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _forward(begin, end, dim, u, delta, A, B, C, D, kept, y):  # type: ignore[no-untyped-def]
     """`A` (tiles, N, LANES) in powers of two, `D` (tiles, 1, LANES); u, delta and y flat."""
-    batch, L = B.shape[:2]
+    L = B.shape[1]
     tiles, N, _ = A.shape
     groups = (tiles + GROUP - 1) // GROUP
     chunks = kept.shape[1]
     shared = len(delta) < len(u)
-    for task in prange(batch * groups):
+    h = _scratch(GROUP * N * LANES, u)
+    for task in range(begin, end):
         b, first = task // groups, task % groups * GROUP
         last = min(first + GROUP, tiles)
-        h = _scratch(GROUP * N * LANES, u)
-        pad = _scratch(LANES, u)
+        h[:] = 0.0
         for i in range(L):
             row = b * L + i
             for tile in range(first, last):
@@ -183,8 +190,8 @@ def _forward(dim, u, delta, A, B, C, D, kept, y):  # type: ignore[no-untyped-def
                         store(kept, to + k, load(h, state + k))
                 width = min(dim - tile * LANES, LANES)
                 at = row * dim + tile * LANES
-                u_i = _get(u, at, width, pad)
-                wait = spread(delta, row) if shared else _get(delta, at, width, pad)
+                u_i = load_some(u, at, width)
+                wait = spread(delta, row) if shared else load_some(delta, at, width)
                 y_i = times(u_i, load(D, tile * LANES))
                 for n in range(N):
                     k = state + n * LANES
@@ -192,28 +199,28 @@ def _forward(dim, u, delta, A, B, C, D, kept, y):  # type: ignore[no-untyped-def
                     h_n = plus_times(times(u_i, spread(B, row * N + n)), a, load(h, k))
                     store(h, k, h_n)
                     y_i = plus_times(y_i, h_n, spread(C, row * N + n))
-                _put(y, at, width, y_i, pad)
+                store_some(y, at, width, y_i)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _backward(  # type: ignore[no-untyped-def]
-    dim, u, delta, A, B, C, D, kept, dy, du, ddelta, dA, dB, dC, dD
+    begin, end, dim, u, delta, A, B, C, D, kept, dy, du, ddelta, dA, dB, dC, dD
 ):
-    batch, L = B.shape[:2]
+    L = B.shape[1]
     tiles, N, _ = A.shape
     groups = (tiles + GROUP - 1) // GROUP
     chunks = kept.shape[1]
     shared = len(delta) < len(u)
     size = N * LANES
-    for task in prange(batch * groups):
+    back = _scratch(GROUP * size, u)  # a_{i+1} g_{i+1}
+    h = _scratch((CHUNK + 1) * size, u)  # from the state before the chunk on
+    a = _scratch(CHUNK * size, u)
+    sum_b, sum_c = _scratch(CHUNK * size, u), _scratch(CHUNK * size, u)
+    sum_wait = _scratch(CHUNK * LANES, u)
+    for task in range(begin, end):
         b, group = task // groups, task % groups
         first, last = group * GROUP, min(group * GROUP + GROUP, tiles)
-        back = _scratch(GROUP * size, u)  # a_{i+1} g_{i+1}
-        h = _scratch((CHUNK + 1) * size, u)  # from the state before the chunk on
-        a = _scratch(CHUNK * size, u)
-        sum_b, sum_c = _scratch(CHUNK * size, u), _scratch(CHUNK * size, u)
-        sum_wait = _scratch(CHUNK * LANES, u)
-        pad = _scratch(LANES, u)
+        back[:] = 0.0
         for tile in range(first, last):
             store(dD, (b * tiles + tile) * LANES, zero(dD))
             for n in range(N):
@@ -232,8 +239,8 @@ def _backward(  # type: ignore[no-untyped-def]
                 for i in range(steps):
                     row = begin + i
                     at = row * dim + tile * LANES
-                    u_i = _get(u, at, width, pad)
-                    wait = spread(delta, row) if shared else _get(delta, at, width, pad)
+                    u_i = load_some(u, at, width)
+                    wait = spread(delta, row) if shared else load_some(delta, at, width)
                     for n in range(N):
                         k = i * size + n * LANES
                         a_n = power_of_two(times(wait, load(A, (tile * N + n) * LANES)))
@@ -246,8 +253,8 @@ def _backward(  # type: ignore[no-untyped-def]
                 for i in range(steps - 1, -1, -1):
                     row = begin + i
                     at = row * dim + tile * LANES
-                    u_i, dy_i = _get(u, at, width, pad), _get(dy, at, width, pad)
-                    wait = spread(delta, row) if shared else _get(delta, at, width, pad)
+                    u_i, dy_i = load_some(u, at, width), load_some(dy, at, width)
+                    wait = spread(delta, row) if shared else load_some(delta, at, width)
                     du_i, dwait = times(dy_i, skip), zero(du)
                     dskip = plus_times(dskip, dy_i, u_i)
                     for n in range(N):
@@ -262,11 +269,11 @@ def _backward(  # type: ignore[no-untyped-def]
                         q = times(g, load(h, k))
                         store(dA, slope + m, plus_times(load(dA, slope + m), q, wait))
                         dwait = plus_times(dwait, q, load(A, tile * size + m))
-                    _put(du, at, width, du_i, pad)
+                    store_some(du, at, width, du_i)
                     if shared:
                         store(sum_wait, i * LANES, plus(load(sum_wait, i * LANES), dwait))
                     else:
-                        _put(ddelta, at, width, dwait, pad)
+                        store_some(ddelta, at, width, dwait)
                 store(dD, to, dskip)
             for i in range(steps):
                 row = chunk * CHUNK + i
@@ -278,20 +285,25 @@ def _backward(  # type: ignore[no-untyped-def]
                     ddelta[(b * groups + group) * L + row] = total(load(sum_wait, i * LANES))
 
 
-@njit(cache=True, parallel=True)
-def _states(u, delta, A, B, out):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _states(begin, end, u, delta, A, B, out):  # type: ignore[no-untyped-def]
     """Lanes run over channel and state together: both are few for a classical process."""
-    batch, L, dim, N = out.shape
+    L, dim, N = out.shape[1:]
     size = dim * N
-    for b in prange(batch):
-        h, x, wait = np.zeros_like(A), np.zeros_like(A), np.zeros_like(A)
+    shared = delta.shape[2] < dim
+    h, x, waits = _scratch(len(A), A), _scratch(len(A), A), _scratch(len(A), A)
+    for b in range(begin, end):
+        h[:] = 0.0
         for i in range(L):
+            row = b * L + i
             for d in range(dim):
                 for n in range(N):
                     x[d * N + n] = u[b, i, d] * B[b, i, n]
-                    wait[d * N + n] = delta[b, i, d if delta.shape[2] > 1 else 0]
-            for k in range(0, A.size, LANES):
-                a = power_of_two(times(load(wait, k), load(A, k)))
-                store(h, k, plus_times(load(x, k), a, load(h, k)))
-            for k in range(size):
-                out[b, i, k // N, k % N] = h[k]
+                    if not shared:
+                        waits[d * N + n] = delta[b, i, d]
+            for k in range(0, len(A), LANES):
+                wait = spread(delta, row) if shared else load(waits, k)
+                a = power_of_two(times(wait, load(A, k)))
+                h_k = plus_times(load(x, k), a, load(h, k))
+                store(h, k, h_k)
+                store_some(out, row * size + k, min(size - k, LANES), h_k)

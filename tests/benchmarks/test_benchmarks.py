@@ -44,7 +44,9 @@ def test_an_unknown_name_is_one_sentence() -> None:
     done = benchmark("speed")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == "error: no benchmark is called 'speed': name one of accuracy, pipeline\n"
+    assert done.stderr == (
+        "error: no benchmark is called 'speed': name one of accuracy, block, pipeline, scan\n"
+    )
 
 
 def test_absent_data_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
@@ -106,3 +108,18 @@ def test_repetitions_are_summarised_by_mean_and_spread(monkeypatch: pytest.Monke
     assert out["M3TR"]["nmse_sd"] == pytest.approx(0.02**0.5)  # of the sample: divided by n - 1
     assert out["M3TR"]["ratio"] == pytest.approx([0.5, 0.8])
     assert "mean 0.650" in table(several)
+
+
+def test_every_way_of_the_scan_computes_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks import scan
+
+    tensors = scan.inputs((2, 37, 96, 5))
+    truth = scan.step(scan.torch_autograd, tensors)
+    cpp, reason = scan.compiled(tmp_path, 5)
+    assert (cpp is None) == bool(reason)
+    for way in filter(None, (scan.numba, scan.torch_manual, cpp)):
+        for found, right in zip(scan.step(way, tensors), truth, strict=True):
+            assert (found - right).abs().max() < 1e-5 * right.abs().max()
