@@ -2,8 +2,8 @@
 
     lambda_k(t) = mu_k + sum_{m,l} alpha[m,k,l] beta_m S[m,l](t)
 
-`alpha` is dimensionless: the direct offspring of kind `k`, on scale `m`, of an event of kind `l` and
-weight 1. Time is measured in the mean gap between events inside, so the unit of the data only
+`alpha` is dimensionless: the direct offspring of kind `k`, on scale `m`, of an event of kind `l`
+and weight 1. Time is measured in the mean gap between events inside, so the unit of the data only
 relabels `mu` and `beta`. For fixed decays the problem is convex; decays are learned by an outer
 quasi-Newton search in `log beta` over the profile likelihood, whose gradient is exact because the
 inner optimum has none (docs/hawkes-estimation.md).
@@ -233,7 +233,7 @@ class Problem:
         """A solution in the units of the data, with its standard errors."""
         M = len(rates)
         mu, alpha = unpack(found.theta, M)
-        used = (alpha > 0).any((1, 2)) & learned
+        used = np.asarray((alpha > 0).any((1, 2)) & learned)
         theta_error, rate_error = self._errors(rates, found, used)
         mu_error, alpha_error = unpack(theta_error, M)
         return ClassicalFit(

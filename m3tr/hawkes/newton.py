@@ -1,10 +1,10 @@
 """Concave maximum likelihood on the positive orthant by projected Newton steps.
 
-For fixed decays, minus the log likelihood of a receiver is `-sum log(theta . z) + theta . c`: convex
-in `theta >= 0`, and a penalty's linear term only adds to `c`. A step minimises the quadratic model
-over the orthant exactly, as non-negative least squares, so zeros are exact and the set of active
-parameters settles in a few steps; the last ones converge quadratically. Newton's method does not
-see a change of scale, in time or in the weights of events.
+For fixed decays, minus the log likelihood of a receiver is `-sum log(theta . z) + theta . c`:
+convex in `theta >= 0`, and a penalty's linear term only adds to `c`. A step minimises the quadratic
+model over the orthant exactly, as non-negative least squares, so zeros are exact and the set of
+active parameters settles in a few steps; the last ones converge quadratically. Newton's method does
+not see a change of scale, in time or in the weights of events.
 """
 
 from typing import NamedTuple
@@ -20,6 +20,8 @@ MAX_PASSES = 200
 TOLERANCE = 1e-9
 # of the diagonal: kinds or decays that cannot be told apart leave the quadratic model flat
 RIDGE = 1e-11
+# of a sum over events, relative: smaller losses of log likelihood are none
+ROUNDING = 1e-13
 
 
 class Solution(NamedTuple):
@@ -86,13 +88,12 @@ def solve(
         found = one_pass(data, trial, beta, hessian=True, receivers=open_)
         for k in np.flatnonzero(open_):
             gain = found.value[k] - value[k] - cost[k] @ (trial[k] - theta[k])
-            if gain >= 1e-4 * size[k] * goal[k]:
+            noise = ROUNDING * (abs(value[k]) + number[k])
+            if gain >= 1e-4 * size[k] * goal[k] - noise:
                 theta[k], value[k] = trial[k], found.value[k]
                 gradient[k], hessian[k], size[k] = found.gradient[k], found.hessian[k], 0.0
             elif size[k] < 1e-8:
-                # the gain left is lost in the rounding of a sum over all events
-                open_[k] = False
-                converged &= bool(goal[k] < 1e-10 * max(number[k], 1.0) * 100)
+                open_[k] = converged = False  # no step gains: the data are degenerate
             else:
                 size[k] *= 0.3
     else:

@@ -2,9 +2,9 @@
 
     minimise  -log L / n + sum_{m,k,l} p_lambda(alpha[m,k,l] w_l)
 
-`n` is the number of scored events and `w_l` the mean weight of the events of kind `l`: what is
-penalised are offspring per event, pure numbers, so lambda depends neither on the unit of time nor on
-that of the weights. The background is not penalised. See docs/hawkes-estimation.md.
+`n` is the number of scored events and `w_l` the mean weight of the events of kind `l`. Penalised
+are offspring per event, pure numbers, so lambda depends neither on the unit of time nor on that of
+the weights. The background is not penalised. See docs/hawkes-estimation.md.
 """
 
 from collections.abc import Sequence
@@ -223,9 +223,7 @@ class _Path:
         slope = derivative(name, theta * self.weight, strength)
         return np.asarray(self.problem.n * self.weight * slope)
 
-    def _step(
-        self, linear: np.ndarray, start: np.ndarray | None
-    ) -> tuple[np.ndarray, Solution]:
+    def _step(self, linear: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, Solution]:
         if self.learned:
             return self.problem.search(self.rates, linear, self.free, start)
         return self.rates, self.problem.optimum(self.rates, linear, self.free, start)
