@@ -76,7 +76,11 @@ def solve(
     for _ in range(MAX_PASSES):
         for k in np.flatnonzero(open_ & (size == 0)):
             slope = np.where(free[k], gradient[k] - cost[k], 0.0)
-            step[k] = _newton(hessian[k], slope, theta[k], free[k])
+            # sum z / rate <= sqrt(n H): where that is far below the integral, zero is best and the
+            # parameter would only spoil the scale of the quadratic model
+            alive = number[k] * np.diag(hessian[k]) > 1e-6 * integral**2
+            step[k] = _newton(hessian[k], slope, theta[k], free[k] & alive)
+            step[k, ~alive] = -theta[k, ~alive]
             goal[k] = slope @ step[k]
             # slope . step = step' H step + multipliers . step >= twice the gain of the model
             open_[k] = goal[k] > 2 * TOLERANCE
@@ -112,8 +116,8 @@ def _start(free: np.ndarray, number: np.ndarray, integral: np.ndarray) -> np.nda
 
 def _newton(H: np.ndarray, slope: np.ndarray, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
     """Step to the maximum of the quadratic model over `theta + step >= 0`, (Q,)."""
-    on = np.flatnonzero(free & (np.diag(H) > 0))
-    step = np.where(free & (slope < 0), -theta, 0.0)  # no curvature: as far as it goes
+    on = np.flatnonzero(free)
+    step = np.zeros(len(theta))
     if len(on) == 0:
         return step
     scale = 1 / np.sqrt(np.diag(H)[on])
