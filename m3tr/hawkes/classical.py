@@ -180,11 +180,13 @@ class Problem:
         grid = list(np.geomspace(fast, slow, max(CANDIDATES, 2 * scales)))
         chosen: list[float] = []
         for _ in range(scales):
-            tried = []
+            tried, last = [], None
             for rate in grid:
                 rates = np.array([*chosen, rate])
                 free = self.free(len(rates))
-                tried.append(self.optimum(rates, np.zeros(free.shape), free).value.sum())
+                found = self.optimum(rates, np.zeros(free.shape), free, last)
+                tried.append(found.value.sum())
+                last = found.theta
             chosen.append(grid.pop(int(np.argmax(tried))))
         return np.sort(np.array(chosen))[::-1].copy()
 

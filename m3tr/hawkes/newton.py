@@ -57,16 +57,17 @@ def solve(
         A near optimum. Parameters that are zero there may become positive.
     """
     K, Q = free.shape
-    scored = np.concatenate([data.time > 0, [False]])[:-1]
-    number = np.bincount(data.kind[scored], minlength=K).astype(float)
-    integral = one_pass(data, np.zeros((K, Q)), beta, receivers=np.zeros(K, dtype=bool)).integral
-    # nothing is known of a source that never excites, and a receiver without events is best silent
-    free = free & (integral > 0) & (number > 0)[:, None]
-    theta = _start(free, number, integral) if start is None else np.where(free, start, 0.0)
-    best = one_pass(data, theta, beta, hessian=True)
-    if not np.isfinite(best.value).all():
+    number = np.bincount(data.kind[data.time > 0], minlength=K).astype(float)
+    # a receiver without events is best silent
+    free = free & (number > 0)[:, None]
+    theta = np.zeros((K, Q)) if start is None else np.where(free, start, 0.0)
+    best = one_pass(data, theta, beta, hessian=start is not None)
+    integral = best.integral
+    free = free & (integral > 0)  # nothing is known of a source that never excites
+    if start is None or not np.isfinite(best.value).all():
         theta = _start(free, number, integral)
         best = one_pass(data, theta, beta, hessian=True)
+    theta = np.where(free, theta, 0.0)
     value, gradient, hessian = best.value, best.gradient, best.hessian
     cost = linear + integral
     step, goal = np.zeros((K, Q)), np.zeros(K)  # a step under trial, its predicted gain
