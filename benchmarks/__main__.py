@@ -10,6 +10,8 @@ from m3tr.errors import InputError
 NAMES = {
     "accuracy": "nMSE, SRC and MAE of every row of the results table on a dataset",
     "block": "a training step of the Mamba block, ours and that of transformers",
+    "hawkes_likelihood": "time of the Hawkes log likelihood and its derivatives, beside tick's",
+    "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
     "pipeline": "seconds of every stage on the sample",
     "scan": "the selective scan on the CPU: ours, plain torch, C++",
 }
@@ -26,7 +28,7 @@ def main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("python -m benchmarks NAME [--quick]; NAME --help shows what else it takes\n")
         for name, summary in NAMES.items():
-            print(f"  {name:10} {summary}")
+            print(f"  {name:18} {summary}")
         return
     name, *rest = arguments
     if name not in NAMES:

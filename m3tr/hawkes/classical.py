@@ -2,8 +2,8 @@
 
     lambda_k(t) = mu_k + sum_{m,l} alpha[m,k,l] beta_m S[m,l](t)
 
-`alpha` is dimensionless: the direct offspring of kind `k`, on scale `m`, of an event of kind `l` and
-weight 1. Time is measured in the mean gap between events inside, so the unit of the data only
+`alpha` is dimensionless: the direct offspring of kind `k`, on scale `m`, of an event of kind `l`
+and weight 1. Time is measured in the mean gap between events inside, so the unit of the data only
 relabels `mu` and `beta`. For fixed decays the problem is convex; decays are learned by an outer
 quasi-Newton search in `log beta` over the profile likelihood, whose gradient is exact because the
 inner optimum has none (docs/hawkes-estimation.md).
@@ -180,11 +180,13 @@ class Problem:
         grid = list(np.geomspace(fast, slow, max(CANDIDATES, 2 * scales)))
         chosen: list[float] = []
         for _ in range(scales):
-            tried = []
+            tried, last = [], None
             for rate in grid:
                 rates = np.array([*chosen, rate])
                 free = self.free(len(rates))
-                tried.append(self.optimum(rates, np.zeros(free.shape), free).value.sum())
+                found = self.optimum(rates, np.zeros(free.shape), free, last)
+                tried.append(found.value.sum())
+                last = found.theta
             chosen.append(grid.pop(int(np.argmax(tried))))
         return np.sort(np.array(chosen))[::-1].copy()
 
@@ -233,7 +235,7 @@ class Problem:
         """A solution in the units of the data, with its standard errors."""
         M = len(rates)
         mu, alpha = unpack(found.theta, M)
-        used = (alpha > 0).any((1, 2)) & learned
+        used = np.asarray((alpha > 0).any((1, 2)) & learned)
         theta_error, rate_error = self._errors(rates, found, used)
         mu_error, alpha_error = unpack(theta_error, M)
         return ClassicalFit(

@@ -210,10 +210,10 @@ def _first_bad(time, kind, weight, offsets, end):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _block(
+def _block(  # type: ignore[no-untyped-def]
     block, time, kind, weight, offsets, end, edges, theta, beta, on,
     curved, slopes, value, gradient, hessian, integral, slope,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """The sums over one block of sequences, written to row `block` of the last five arrays."""
     K, Q = theta.shape
     M = len(beta)

@@ -1,10 +1,10 @@
 """Concave maximum likelihood on the positive orthant by projected Newton steps.
 
-For fixed decays, minus the log likelihood of a receiver is `-sum log(theta . z) + theta . c`: convex
-in `theta >= 0`, and a penalty's linear term only adds to `c`. A step minimises the quadratic model
-over the orthant exactly, as non-negative least squares, so zeros are exact and the set of active
-parameters settles in a few steps; the last ones converge quadratically. Newton's method does not
-see a change of scale, in time or in the weights of events.
+For fixed decays, minus the log likelihood of a receiver is `-sum log(theta . z) + theta . c`:
+convex in `theta >= 0`, and a penalty's linear term only adds to `c`. A step minimises the quadratic
+model over the orthant exactly, as non-negative least squares, so zeros are exact and the set of
+active parameters settles in a few steps; the last ones converge quadratically. Newton's method does
+not see a change of scale, in time or in the weights of events.
 """
 
 from typing import NamedTuple
@@ -20,6 +20,8 @@ MAX_PASSES = 200
 TOLERANCE = 1e-9
 # of the diagonal: kinds or decays that cannot be told apart leave the quadratic model flat
 RIDGE = 1e-11
+# of a sum over events, relative: smaller losses of log likelihood are none
+ROUNDING = 1e-13
 
 
 class Solution(NamedTuple):
@@ -55,16 +57,17 @@ def solve(
         A near optimum. Parameters that are zero there may become positive.
     """
     K, Q = free.shape
-    scored = np.concatenate([data.time > 0, [False]])[:-1]
-    number = np.bincount(data.kind[scored], minlength=K).astype(float)
-    integral = one_pass(data, np.zeros((K, Q)), beta, receivers=np.zeros(K, dtype=bool)).integral
-    # nothing is known of a source that never excites, and a receiver without events is best silent
-    free = free & (integral > 0) & (number > 0)[:, None]
-    theta = _start(free, number, integral) if start is None else np.where(free, start, 0.0)
-    best = one_pass(data, theta, beta, hessian=True)
-    if not np.isfinite(best.value).all():
+    number = np.bincount(data.kind[data.time > 0], minlength=K).astype(float)
+    # a receiver without events is best silent
+    free = free & (number > 0)[:, None]
+    theta = np.zeros((K, Q)) if start is None else np.where(free, start, 0.0)
+    best = one_pass(data, theta, beta, hessian=start is not None)
+    integral = best.integral
+    free = free & (integral > 0)  # nothing is known of a source that never excites
+    if start is None or not np.isfinite(best.value).all():
         theta = _start(free, number, integral)
         best = one_pass(data, theta, beta, hessian=True)
+    theta = np.where(free, theta, 0.0)
     value, gradient, hessian = best.value, best.gradient, best.hessian
     cost = linear + integral
     step, goal = np.zeros((K, Q)), np.zeros(K)  # a step under trial, its predicted gain
@@ -74,7 +77,11 @@ def solve(
     for _ in range(MAX_PASSES):
         for k in np.flatnonzero(open_ & (size == 0)):
             slope = np.where(free[k], gradient[k] - cost[k], 0.0)
-            step[k] = _newton(hessian[k], slope, theta[k], free[k])
+            # sum z / rate <= sqrt(n H): where that is far below the integral, zero is best and the
+            # parameter would only spoil the scale of the quadratic model
+            alive = number[k] * np.diag(hessian[k]) > 1e-6 * integral**2
+            step[k] = _newton(hessian[k], slope, theta[k], free[k] & alive)
+            step[k, ~alive] = -theta[k, ~alive]
             goal[k] = slope @ step[k]
             # slope . step = step' H step + multipliers . step >= twice the gain of the model
             open_[k] = goal[k] > 2 * TOLERANCE
@@ -86,13 +93,12 @@ def solve(
         found = one_pass(data, trial, beta, hessian=True, receivers=open_)
         for k in np.flatnonzero(open_):
             gain = found.value[k] - value[k] - cost[k] @ (trial[k] - theta[k])
-            if gain >= 1e-4 * size[k] * goal[k]:
+            noise = ROUNDING * (abs(value[k]) + number[k])
+            if gain >= 1e-4 * size[k] * goal[k] - noise:
                 theta[k], value[k] = trial[k], found.value[k]
                 gradient[k], hessian[k], size[k] = found.gradient[k], found.hessian[k], 0.0
             elif size[k] < 1e-8:
-                # the gain left is lost in the rounding of a sum over all events
-                open_[k] = False
-                converged &= bool(goal[k] < 1e-10 * max(number[k], 1.0) * 100)
+                open_[k] = converged = False  # no step gains: the data are degenerate
             else:
                 size[k] *= 0.3
     else:
@@ -111,8 +117,8 @@ def _start(free: np.ndarray, number: np.ndarray, integral: np.ndarray) -> np.nda
 
 def _newton(H: np.ndarray, slope: np.ndarray, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
     """Step to the maximum of the quadratic model over `theta + step >= 0`, (Q,)."""
-    on = np.flatnonzero(free & (np.diag(H) > 0))
-    step = np.where(free & (slope < 0), -theta, 0.0)  # no curvature: as far as it goes
+    on = np.flatnonzero(free)
+    step = np.zeros(len(theta))
     if len(on) == 0:
         return step
     scale = 1 / np.sqrt(np.diag(H)[on])

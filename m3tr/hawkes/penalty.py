@@ -2,9 +2,9 @@
 
     minimise  -log L / n + sum_{m,k,l} p_lambda(alpha[m,k,l] w_l)
 
-`n` is the number of scored events and `w_l` the mean weight of the events of kind `l`: what is
-penalised are offspring per event, pure numbers, so lambda depends neither on the unit of time nor on
-that of the weights. The background is not penalised. See docs/hawkes-estimation.md.
+`n` is the number of scored events and `w_l` the mean weight of the events of kind `l`. Penalised
+are offspring per event, pure numbers, so lambda depends neither on the unit of time nor on that of
+the weights. The background is not penalised. See docs/hawkes-estimation.md.
 """
 
 from collections.abc import Sequence

@@ -226,3 +226,31 @@ def test_mistakes_are_one_sentence():
         classical.fit(data, KINDS, [1.0], support=np.ones((3, 3), dtype=bool))
     with pytest.raises(InputError, match="at least one decay"):
         classical.fit(data, KINDS, scales=0)
+
+
+def hostile(rng):
+    """Ties, history, bursts at the start, windows from seconds to years, heavy-tailed weights."""
+    K, B, n = rng.integers(1, 5), rng.integers(1, 30), rng.integers(1, 300)
+    end = rng.uniform(0.01, 50, B) if rng.random() < 0.8 else np.full(B, rng.choice([1e-9, 1e9]))
+    row = np.sort(rng.integers(0, B, n))
+    time = rng.random(n) ** rng.choice([0.5, 1, 6, 40]) * end[row]
+    if rng.random() < 0.4:
+        time = np.minimum(np.ceil(time / end[row] * 5) / 5 * end[row], end[row])
+    time[rng.random(n) < rng.choice([0.0, 0.3])] = 0
+    time = time[np.lexsort((time, row))]
+    kind = rng.choice(K, n, p=rng.dirichlet(np.full(K, 0.5)))
+    weight = np.exp(rng.normal(0, rng.choice([0.0, 4.0]), n))
+    offsets = np.searchsorted(row, np.arange(B + 1))
+    return Sequences(time, kind, weight, offsets, end), [str(k) for k in range(K)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_hostile_data_end_at_an_optimum(seed):
+    data, kinds = hostile(np.random.default_rng(seed))
+    found = classical.fit(data, kinds, 1 / np.array([0.005, 0.05, 0.5, 5.0, 50.0]))
+    assert found.converged and np.isfinite(found.log_likelihood)
+    if found.n_events:
+        d_mu, d_alpha = (d / found.n_events for d in slopes(found, data))
+        assert np.abs(d_mu * found.mu).max() < 1e-4 and np.abs(d_alpha * found.alpha).max() < 1e-4
+        seen = np.bincount(data.kind[data.time > 0], minlength=len(kinds)) > 0
+        assert (d_alpha / found.mean_weight)[:, seen].max() < 1e-4

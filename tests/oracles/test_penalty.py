@@ -52,7 +52,7 @@ def test_prox_is_the_minimiser(name, step):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_order_conditions_hold(network, name):
-    """A fixed point of local linear approximation is a stationary point of the penalised problem."""
+    """Where local linear approximation ends is a stationary point of the penalised problem."""
     strength = 0.03
     found = fit_penalised(network, KINDS, BETA, penalty=name, strength=strength, rounds=30)
     at = kernels.log_likelihood(network, found.mu, found.alpha, found.beta)
