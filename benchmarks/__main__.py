@@ -9,7 +9,9 @@ from m3tr.errors import InputError
 
 NAMES = {
     "accuracy": "nMSE, SRC and MAE of every row of the results table on a dataset",
+    "epoch": "seconds of a training epoch of the point process, beside easy-tpp",
     "pipeline": "seconds of every stage on the sample",
+    "tpp_taxi": "nats per event of the point process on taxi, beside easy-tpp",
 }
 
 

@@ -45,8 +45,8 @@ class Peer(NamedTuple):
     reason: str = ""
 
 
-def python() -> Path:
-    """Python with easy-tpp: `M3TR_EASY_TPP_PYTHON`, or else a venv below `.peers`, made now.
+def python(install: bool = True) -> Path:
+    """Python with easy-tpp: `M3TR_EASY_TPP_PYTHON`, or else a venv below `.peers`, made on demand.
 
     Raises
     ------
@@ -62,6 +62,8 @@ def python() -> Path:
     found = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if _has_easy_tpp(found):
         return found
+    if not install:
+        raise PeerError(f"easy-tpp is not installed and --quick installs nothing; set {VARIABLE}")
     print(f"installing {', '.join(NEEDS)} into {venv}", file=sys.stderr)
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(venv)],
@@ -106,10 +108,12 @@ def trained(model: str, events: Path, *, retrain: bool = False, cached_only: boo
     return Peer(report)
 
 
-def epoch_seconds(model: str, events: Path, epochs: int, threads: int) -> list[float]:
+def epoch_seconds(
+    model: str, events: Path, epochs: int, threads: int, *, install: bool = True
+) -> list[float]:
     """Seconds of each of some training epochs, in a process of their own; see `PeerError`."""
     settings = ("--time-epochs", str(epochs), "--threads", str(threads))
-    seconds: list[float] = _run(model, events, settings)["seconds"]
+    seconds: list[float] = _run(model, events, settings, install)["seconds"]
     return seconds
 
 
@@ -123,10 +127,11 @@ def cached(model: str, events: Path) -> Path:
     return FOLDER / "results" / f"easy-tpp-{model}-{seen.hexdigest()[:16]}.json"
 
 
-def _run(model: str, events: Path, settings: tuple[str, ...]) -> Report:
+def _run(model: str, events: Path, settings: tuple[str, ...], install: bool = True) -> Report:
+    found = python(install)
     with tempfile.TemporaryDirectory(prefix="m3tr-peer-") as scratch:
         out = Path(scratch) / "report.json"
-        command = [str(python()), str(SCRIPT), model, "--events", str(events), "--out", str(out)]
+        command = [str(found), str(SCRIPT), model, "--events", str(events), "--out", str(out)]
         # standard output belongs to the table
         done = subprocess.run(
             [*command, *settings], stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
