@@ -4,6 +4,7 @@
 under a hash of the data, the settings and the script.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -23,10 +24,10 @@ VARIABLE = "M3TR_EASY_TPP_PYTHON"
 # opt-einsum is optional for torch and makes S2P2 four times faster
 NEEDS = ("torch==2.13.0", "easy-tpp==0.3", "pyarrow", "opt-einsum")
 
-# beside the script's defaults; AttNHP costs ten times the others and is cut off
+# beside the script's defaults; THP is unstable at their learning rate, AttNHP slow and cut off
 SETTINGS: dict[str, tuple[str, ...]] = {
     "NHP": (),
-    "THP": ("--epochs", "300"),
+    "THP": ("--learning-rate", "0.001", "--epochs", "400"),
     "AttNHP": ("--minutes", "8"),
     "S2P2": (),
 }
@@ -45,6 +46,7 @@ class Peer(NamedTuple):
     reason: str = ""
 
 
+@functools.cache  # the check costs seconds; a failure is not kept
 def python(install: bool = True) -> Path:
     """Python with easy-tpp: `M3TR_EASY_TPP_PYTHON`, or else a venv below `.peers`, made on demand.
 
