@@ -10,10 +10,12 @@ from m3tr.errors import InputError
 NAMES = {
     "accuracy": "nMSE, SRC and MAE of every row of the results table on a dataset",
     "block": "a training step of the Mamba block, ours and that of transformers",
+    "epoch": "seconds of a training epoch of the point process, beside easy-tpp",
     "hawkes_likelihood": "time of the Hawkes log likelihood and its derivatives, beside tick's",
     "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
     "pipeline": "seconds of every stage on the sample",
     "scan": "the selective scan on the CPU: ours, plain torch, C++",
+    "tpp_taxi": "nats per event of the point process on taxi, beside easy-tpp",
 }
 
 

@@ -49,8 +49,7 @@ def test_an_unknown_name_is_one_sentence() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     names = ", ".join(sorted(files_of_benchmarks()))
-    assert done.stderr == f"error: no benchmark is called 'speed': name one of {names}
-"
+    assert done.stderr == f"error: no benchmark is called 'speed': name one of {names}\n"
 
 
 def test_absent_data_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
