@@ -170,22 +170,27 @@ class MambaHawkes(nn.Module):
 
         Past the window's end it is the intensity as long as nothing more happens.
         """
+        return self.parts(events, times).sum(0)
+
+    def parts(self, events: EventBatch, times: Tensor) -> Tensor:
+        """The background, the classical and the softplus part of `intensity`, (3, B, Q, K)."""
         tied = ties(events, len(self.kinds), self.settings.marks)
         known = torch.where(tied.mask, tied.time, torch.inf).contiguous()
         last = torch.searchsorted(known, times.contiguous(), side="left")  # events before t
         rows = torch.arange(len(times))[:, None]
         origin = torch.nn.functional.pad(tied.time, (1, 0))[rows, last]
         wait = times - origin
-        out = self.mu.expand(*times.shape, -1)
+        background = self.mu.expand(*times.shape, -1)
+        excitation = softplus = torch.zeros_like(background)
         if self.settings.classical:
             fade = torch.exp(-wait[:, :, None] * self.beta)[..., None]
             S = self.states(tied)[rows, last] * fade
-            out = out + torch.einsum("mkl,bqml->bqk", self._jump, S)
+            excitation = torch.einsum("mkl,bqml->bqk", self._jump, S)
         if self.settings.context:
             z = self.splines(self.net(tied, self.beta, self.knots)[rows, last])
             value, _ = spline_softplus(z.flatten(0, 1), self.knots, wait.flatten())
-            out = out + self.scale * value.view_as(out)
-        return out
+            softplus = self.scale * value.view_as(background)
+        return torch.stack([background, excitation, softplus])
 
     @property
     def scale(self) -> Tensor:
