@@ -46,8 +46,9 @@ def read_process(
     arrays = load_file(folder / NUMBERS)
     estimate = None
     if about["estimate"] is not None:
-        given = about["estimate"] | {"kinds": tuple(about["estimate"]["kinds"])}
+        given: dict[str, Any] = about["estimate"] | {"kinds": tuple(about["estimate"]["kinds"])}
         names = [f.name for f in fields(ClassicalFit) if f.name not in given]
-        estimate = ClassicalFit(**given, **{name: arrays[f"estimate.{name}"] for name in names})
+        given |= {name: arrays[f"estimate.{name}"] for name in names}
+        estimate = ClassicalFit(**given)
     marks = [arrays[f"marks.{k}"] for k in range(len(about["kinds"]))]
     return MambaHawkes.load(folder), about["kinds"], marks, estimate
