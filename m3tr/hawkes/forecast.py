@@ -12,7 +12,7 @@ from torch import Tensor
 
 from m3tr.hawkes.events import EventBatch
 from m3tr.hawkes.process import HistoryPath, MambaHawkes
-from m3tr.hawkes.softplus import spline_softplus
+from m3tr.hawkes.spline import spline_softplus
 
 # a supercritical mean grows without bound
 CEILING = 1e12
