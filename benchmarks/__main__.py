@@ -15,6 +15,7 @@ NAMES = {
     "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
     "pipeline": "seconds of every stage on the sample",
     "scan": "the selective scan on the CPU: ours, plain torch, C++",
+    "tpp_real": "likelihood and residuals of the point process on real event logs",
     "tpp_taxi": "nats per event of the point process on taxi, beside easy-tpp",
 }
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from m3tr.hawkes.context import Block
+from m3tr.hawkes.context import ScanBlock
+from m3tr.hawkes.settings import HawkesSettings
 
 FULL, QUICK = (64, 256, 256, 16), (16, 64, 256, 16)  # batch, length, width = inner, states
 
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     figures: dict[str, float] = {}
     fast = statistics.median(wall for wall, _ in steps)
     for key, name, (model, _), times in (
-        ("block", "m3tr Block", ours, steps),
+        ("block", "m3tr ScanBlock", ours, steps),
         ("mixer", "transformers MambaMixer", theirs, slow),
     ):
         wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
@@ -48,17 +49,19 @@ def run(options: argparse.Namespace) -> dict[str, float]:
         row = f"{name:24} {1e3 * wall:9.1f} {1e3 * min(times)[0]:9.1f} {1e3 * cpu:9.1f}"
         print(f"{row} {count:11} {wall / fast:8.1f}")
         figures |= {f"{key}_ms": round(1e3 * wall, 1), f"{key}_cpu_ms": round(1e3 * cpu, 1)}
-    print("\nonly ours: RMS norm, residual, asinh; only theirs: convolution over 4 steps, learned")
-    print("gaps (rank 16 projection, softplus), A of its own per channel and state")
+    print(
+        "\nonly ours: RMS norm, residual, log squash; only theirs: convolution over 4 steps, learned"
+    )
+    print("learned gaps (rank 16 projection, softplus), A of its own per channel and state")
     figures["ratio"] = round(figures["mixer_ms"] / figures["block_ms"], 1)
     return figures
 
 
 def our_step(batch: int, L: int, width: int, states: int) -> tuple[nn.Module, Step]:
     """Our block and a timed training step of it."""
-    block = Block(width, states, torch.logspace(-1, 1, states, dtype=torch.float64))
-    gap = torch.rand(batch, L)
-    return block, timed(block, lambda u: block(u, gap), batch, L, width)
+    block = ScanBlock(HawkesSettings(width=width, state=states, dropout=0.0))
+    wait, rates = torch.rand(batch, L), torch.logspace(-1, 1, states)
+    return block, timed(block, lambda u: block(u, wait, rates), batch, L, width)
 
 
 def mixer_step(batch: int, L: int, width: int, states: int) -> tuple[nn.Module, Step]:

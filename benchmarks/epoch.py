@@ -14,9 +14,9 @@ import numba
 import torch
 
 from benchmarks import peers
-from benchmarks.tpp_taxi import HOURS, KINDS, event_batch, events, read
-from m3tr.hawkes.events import EventBatch, buckets
-from m3tr.hawkes.likelihood import log_likelihood
+from benchmarks.tpp_taxi import KINDS, SETTINGS, event_batch, events, read
+from m3tr.hawkes.events import EventBatch
+from m3tr.hawkes.likelihood import Training, start_context
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
 
@@ -64,14 +64,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def ours(train: EventBatch, epochs: int) -> list[float]:
-    """Seconds of each of some training epochs of the library's loop, after two batches."""
-    model, optimizer, schedule, generator = prepared(train)
-    constant = float(train.mask.sum()) * BATCH / len(train)
+    """Seconds of each of some training epochs of the library's loop, after one to warm up."""
+    settings = HawkesSettings(**SETTINGS, batch_size=BATCH)
+    torch.manual_seed(0)
+    model = MambaHawkes(KINDS, settings)
+    model.measure(train)
+    start_context(model, train)
+    training = Training(model, train, torch.Generator().manual_seed(0))
 
-    def timed(sequences: EventBatch) -> float:
+    def timed() -> float:
         start = time.perf_counter()
-        epoch(model, sequences, optimizer, schedule, constant, generator)
+        training.epoch()
         return time.perf_counter() - start
 
-    timed(train.select(range(2 * BATCH)))
-    return [timed(train) for _ in range(epochs)]
+    return [timed() for _ in range(epochs + 1)][1:]

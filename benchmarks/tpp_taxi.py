@@ -64,9 +64,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.quick:
         taxi = taxi._replace(train=taxi.train.filter(pl.col("sequence") < QUICK_SEQUENCES))
     rows = {
-        "Poisson": fitted(
-            taxi.train, taxi.test, HawkesSettings(context=False, classical=False)
-        ),
+        "Poisson": fitted(taxi.train, taxi.test, HawkesSettings(context=False, classical=False)),
         "Hawkes": hawkes(taxi.train, taxi.test),
     }
     missing = []

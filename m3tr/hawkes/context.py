@@ -38,7 +38,8 @@ class ScanBlock(nn.Module):
         A = -rates * self.log_scale.exp()[:, None]  # (width, state)
         y = impulse_scan(x, wait, A, B, C, self.skip)
         # impulses add up over a long history: a logarithmic squash keeps their size readable
-        return u + self.drop(self.leave(torch.asinh(y) * silu(gate)))
+        read = torch.copysign(torch.log1p(y.abs()), y)
+        return u + self.drop(self.leave(read * silu(gate)))
 
 
 class AttentionBlock(nn.Module):

@@ -137,8 +137,8 @@ def _check(events: pl.DataFrame, kinds: Sequence[str]) -> None:
         if len(found):
             row = found.row(0, named=True)
             raise InputError(
-                f"feedback: row of video {row['video_id']!r}, kind {row['kind']!r}, "
-                f"age {row['age_days']} days: {text}."
+                f"events: row of sequence {row['sequence']!r}, kind {row['kind']!r}, "
+                f"time {row['time']}: {text}."
             )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from m3tr.hawkes.events import EventBatch, buckets
 from m3tr.hawkes.process import HistoryPath, MambaHawkes
-from m3tr.hawkes.softplus import spline_softplus
+from m3tr.hawkes.spline import spline_softplus
 from m3tr.hawkes.thinning import simulate_paths
 
 # a supercritical mean grows without bound

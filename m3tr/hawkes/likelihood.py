@@ -86,8 +86,8 @@ def fit(
             events, held = _split(events, settings, generator)
         fit_classical(model, events)
         if settings.context:
-            _start_context(model, events)
-            _adam(model, events, held, generator)
+            start_context(model, events)
+            _train(model, events, held, generator)
     return model.eval()
 
 
@@ -119,7 +119,7 @@ def _split(
     return events.select(order[n_held:]), events.select(order[:n_held])
 
 
-def _start_context(model: MambaHawkes, events: EventBatch) -> None:
+def start_context(model: MambaHawkes, events: EventBatch) -> None:
     """The softplus part as a renewal process, which takes most of the rate.
 
     Its hazard between two knots is the number of events there over the time spent there; `s` is the
@@ -137,30 +137,26 @@ def _start_context(model: MambaHawkes, events: EventBatch) -> None:
     spent = spent.sum((0, 1))[:, None]
     prior = number.sum(0) / spent.sum()  # one event of each kind at its mean rate
     hazard = (number + 1) / (spent + 1 / prior.clamp(min=1e-12))
-    at_knots = torch.cat([hazard[:1], (hazard[1:] * hazard[:-1]).sqrt(), hazard[-1:]]).T
-    s = at_knots.max(1).values
+    at_knots = torch.cat([hazard[:1], (hazard[1:] * hazard[:-1]).sqrt(), hazard[-1:]])  # (R + 1, K)
+    s = at_knots.max(0).values
     with torch.no_grad():
         model.log_s.copy_((s * model.unit).log())
-        z = torch.log(torch.expm1(START_SHARE * at_knots / s[:, None]))
+        z = torch.log(torch.expm1(START_SHARE * at_knots / s))
         model.head.bias.copy_(z.flatten())
         model.head.weight.mul_(0.3)
         model.log_mu.add_(math.log1p(-START_SHARE))
         model.alpha.mul_(1 - START_SHARE)
 
 
-def _adam(
+def _train(
     model: MambaHawkes, train: EventBatch, held: EventBatch, generator: torch.Generator
 ) -> None:
     settings = model.settings
-    optimizer = torch.optim.AdamW(_groups(model), lr=settings.learning_rate)
-    steps = settings.epochs * len(buckets(train.lengths, settings.batch_size))
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, steps)
-    constant = float(train.mask.sum()) * min(1.0, settings.batch_size / len(train))
+    training = Training(model, train, generator)
     best, waited = mean_log_likelihood(model, held), 0
     kept = {name: t.clone() for name, t in model.state_dict().items()}
     for _ in track(range(settings.epochs), "fitting the point process"):
-        epoch(model, train, optimizer, schedule, constant, generator)
+        training.epoch()
         now = mean_log_likelihood(model.eval(), held)
         if now > best:
             best, waited = now, 0
@@ -172,36 +168,43 @@ def _adam(
     model.load_state_dict(kept)
 
 
-def _groups(model: MambaHawkes) -> list[dict[str, Any]]:
-    """Weight decay for matrices of the network; never for rates, alpha, biases or scales."""
-    rates = [model.log_mu, model.log_s]
-    own = {id(p) for p in [*rates, model.alpha]}
-    network = [p for p in model.parameters() if id(p) not in own]
-    return [
-        {"params": [p for p in network if p.ndim > 1], "weight_decay": model.settings.weight_decay},
-        {"params": [p for p in network if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": [model.alpha] if model.settings.classical else [], "weight_decay": 0.0},
-        {"params": rates, "weight_decay": 0.0, "lr": RATES * model.settings.learning_rate},
-    ]
+class Training:
+    """AdamW over minibatches of similar length, a warm-up and a cosine over all epochs."""
 
+    def __init__(self, model: MambaHawkes, train: EventBatch, generator: torch.Generator) -> None:
+        settings = model.settings
+        self.model, self.train, self.generator = model, train, generator
+        self.size = settings.batch_size
+        self.learned = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=settings.learning_rate, fused=True)
+        steps = settings.epochs * len(buckets(train.lengths, self.size))
+        peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, peaks, steps)
+        self.constant = float(train.mask.sum()) * min(1.0, self.size / len(train))
 
-def epoch(
-    model: MambaHawkes,
-    train: EventBatch,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    constant: float,
-    generator: torch.Generator,
-) -> None:
-    """One pass over the training sequences in minibatches of similar length."""
-    model.train()
-    learned = [p for p in model.parameters() if p.requires_grad]
-    for rows in buckets(train.lengths, model.settings.batch_size, generator):
-        loss = -log_likelihood(model, train.select(rows)).total.sum() / constant
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, model.settings.clip)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            model.alpha.clamp_(min=0)
+    def _groups(self) -> list[dict[str, Any]]:
+        """Weight decay for matrices of the network; never for rates, alpha or biases."""
+        model, settings = self.model, self.model.settings
+        rates = [model.log_mu, model.log_s]
+        own = {id(p) for p in [*rates, model.alpha]}
+        network = [p for p in model.parameters() if id(p) not in own]
+        matrices = [p for p in network if p.ndim > 1]
+        free = [p for p in network if p.ndim <= 1] + [model.alpha] * settings.classical
+        return [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+            {"params": rates, "weight_decay": 0.0, "lr": RATES * settings.learning_rate},
+        ]
+
+    def epoch(self) -> None:
+        """One pass over the training sequences."""
+        self.model.train()
+        for rows in buckets(self.train.lengths, self.size, self.generator):
+            total = log_likelihood(self.model, self.train.select(rows)).total.sum()
+            self.optimizer.zero_grad()
+            (-total / self.constant).backward()
+            torch.nn.utils.clip_grad_norm_(self.learned, self.model.settings.clip)
+            self.optimizer.step()
+            self.schedule.step()
+            with torch.no_grad():
+                self.model.alpha.clamp_(min=0)

@@ -26,7 +26,7 @@ from m3tr.hawkes.context import Context
 from m3tr.hawkes.events import EventBatch, Ties, ties, weight
 from m3tr.hawkes.scan import impulse_states
 from m3tr.hawkes.settings import HawkesSettings
-from m3tr.hawkes.softplus import spline_softplus
+from m3tr.hawkes.spline import spline_softplus
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HistoryPath:
     right: Tensor  # (B, K) intensity just after the end of the window
     state: Tensor  # (B, M, K) S right after the end of the window
     context: Tensor  # (B, width) context vector at the end; width 0 without the context part
-    z: Tensor  # (B, K, R + 1) the spline's values at the knots after the last event
+    z: Tensor  # (B, R + 1, K) the spline's values at the knots after the last event
 
 
 class MambaHawkes(nn.Module):
@@ -140,17 +140,18 @@ class MambaHawkes(nn.Module):
         area = self.mu * tied.step[:, :, None]
         before = after * fade
         if self.settings.classical:
-            left = left + torch.einsum("mkl,bgml->bgk", self._jump, before)
-            area = area + torch.einsum("mkl,bgml->bgk", self.alpha, after * (1 - fade))
+            jump, direct = (a.transpose(1, 2).flatten(0, 1) for a in (self._jump, self.alpha))
+            left = left + before.flatten(2) @ jump
+            area = area + (after * (1 - fade)).flatten(2) @ direct
         right, state = left[:, -1], before[:, -1]
         width = self.settings.width if self.settings.context else 0
         context = torch.zeros(B, width)
-        z_last = torch.zeros(B, len(self.kinds), len(self.knots), dtype=torch.float64)
+        z_last = torch.zeros(B, len(self.knots), len(self.kinds), dtype=torch.float64)
         if self.settings.context:
             c = self.net(tied, self.beta, self.knots)
             last = tied.mask.sum(1)  # the stretch that reaches the end of the window
             alive = torch.arange(G + 1) <= last[:, None]
-            z = self.splines(c[alive])  # (n, K, R + 1)
+            z = self.splines(c[alive])  # (n, R + 1, K)
             value, whole = spline_softplus(z, self.knots, tied.step[alive])
             rows = torch.arange(B)
             at = alive.sum(1).cumsum(0) - 1
@@ -162,8 +163,8 @@ class MambaHawkes(nn.Module):
         return HistoryPath(tied, left[:, :G], area, right, state, context, z_last)
 
     def splines(self, context: Tensor) -> Tensor:
-        """(..., width) context vectors to the splines' values at the knots, (..., K, R + 1)."""
-        return self.head(context).unflatten(-1, (len(self.kinds), len(self.knots)))
+        """(..., width) context vectors to the splines' values at the knots, (..., R + 1, K)."""
+        return self.head(context).unflatten(-1, (len(self.knots), len(self.kinds)))
 
     def intensity(self, events: EventBatch, times: Tensor) -> Tensor:
         """Left limits of the intensity at any times, (B, Q) times to (B, Q, K) rates.

@@ -3,8 +3,7 @@
 Sixteen neighbouring channels, a tile, are computed as one vector (`lanes.py`). A task is one
 sequence and one group of tiles; tasks run in parallel and share nothing, and the sums over groups
 and sequences are taken in a fixed order afterwards, so that neither the number of threads nor the
-other sequences of a batch change a bit of a result. The threads are Python's, as many as torch has:
-the kernels release the GIL, and a second OpenMP pool beside torch's would fight it for the cores.
+other sequences of a batch change a bit of a result.
 
 The forward keeps the states before every chunk of `CHUNK` steps. The backward computes the decays
 and states of one chunk again, which a core's cache holds, and adds up dB and dC over the tiles as
@@ -15,7 +14,6 @@ vectors, so that their lanes are summed once a chunk. With g_i = dL/dh_i,
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -38,11 +36,10 @@ from m3tr.hawkes.lanes import (
     total,
     zero,
 )
+from m3tr.hawkes.threads import share
 
 CHUNK = 16  # steps between two kept states
 GROUP = 4  # tiles a task
-SMALL = 2_000_000  # decays, below which threads cost more than they save
-TURNS = 8  # kernel calls a thread: few enough to be cheap, enough to even out a busy core
 DTYPES = (torch.float32, torch.float64)
 
 Array = NDArray[Any]
@@ -60,7 +57,7 @@ class Scan(torch.autograd.Function):
         chunks = -(-B.shape[1] // CHUNK) if keep else 0
         kept = torch.empty((len(B), chunks, *A.shape), dtype=B.dtype)
         tasks = len(B) * -(-len(A) // GROUP)
-        _share(
+        share(
             _forward, tasks, y.numel() * A.shape[1], dim, u, delta, A, *rest, _array(kept), _flat(y)
         )
         ctx.save_for_backward(*tensors, kept)
@@ -90,7 +87,7 @@ class Scan(torch.autograd.Function):
         du = new(L, dim)
         outputs = (_flat(du), _flat(ddelta), *map(_array, (dA, dB, dC, dD)))
         arguments = (*_arguments(*tensors), _array(kept), _flat(dy), *outputs)
-        _share(_backward, batch * groups, du.numel() * N, *arguments)
+        share(_backward, batch * groups, du.numel() * N, *arguments)
         return (
             None,
             du,
@@ -119,27 +116,8 @@ def states(u: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:
     out = torch.empty((*u.shape, A.shape[1]), dtype=u.dtype)
     rates = A.reshape(-1) * (1 / math.log(2))
     padded = torch.nn.functional.pad(rates, (0, -len(rates) % LANES))
-    _share(_states, len(out), out.numel(), *map(_array, (u, delta, padded, B, out)))
+    share(_states, len(out), out.numel(), *map(_array, (u, delta, padded, B, out)))
     return out
-
-
-def _share(kernel: Any, tasks: int, work: int, *arguments: Any) -> None:
-    """Run `kernel(first, last, *arguments)` over all tasks; idle threads take the next few."""
-    threads = min(torch.get_num_threads(), tasks) if work > SMALL else 1
-    size = max(1, -(-tasks // (TURNS * threads)))
-    turns = iter(range(0, tasks, size))  # its `next` is atomic
-
-    def take() -> None:
-        for first in turns:
-            kernel(first, min(first + size, tasks), *arguments)
-
-    if threads < 2:
-        return take()
-    with ThreadPoolExecutor(threads - 1) as pool:  # made anew, for a pool would not survive a fork
-        helpers = [pool.submit(take) for _ in range(threads - 1)]
-        take()
-    for helper in helpers:
-        helper.result()
 
 
 def _array(tensor: Tensor) -> Array:

@@ -71,7 +71,8 @@ def step(
     for block, h in zip(_blocks(net), memory, strict=True):
         x, gate, B, C = _selected(block, u)
         h, y = impulse_step(h, x, wait, _decay(block, rates), B, C)
-        u = u + block.leave(torch.asinh(y + block.skip * x) * silu(gate))
+        y = y + block.skip * x
+        u = u + block.leave(torch.copysign(torch.log1p(y.abs()), y) * silu(gate))
         after.append(h)
     return net.norm(u), after
 

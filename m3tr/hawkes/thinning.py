@@ -48,7 +48,7 @@ class _Lanes(NamedTuple):
     last: np.ndarray  # (P,) float64, time of the last event, 0 before the first
     end: np.ndarray  # (P,) float64
     x: np.ndarray  # (P, M, K) excitation of each receiver
-    z: np.ndarray  # (P, K, R + 1) the splines at the knots
+    z: np.ndarray  # (P, R + 1, K) the splines at the knots
     state: np.ndarray  # (P,) uint64, random state
     memory: Memory
 
@@ -230,9 +230,9 @@ def _next(t, last, end, x, z, rng, mu, beta, knots, scale):  # type: ignore[no-u
             for m in range(M):
                 bound += x[m, k]
             if scale[k] > 0.0:
-                g = z[k, p]
+                g = z[p, k]
                 if p < R:
-                    g = max((1.0 - u) * g + u * z[k, p + 1], z[k, p + 1])
+                    g = max((1.0 - u) * g + u * z[p + 1, k], z[p + 1, k])
                 bound += scale[k] * _softplus(g)
         to = t - math.log(1.0 - uniform(rng)) / bound if bound > 0.0 else np.inf
         until = min(to, stop)
@@ -253,9 +253,9 @@ def _next(t, last, end, x, z, rng, mu, beta, knots, scale):  # type: ignore[no-u
             for m in range(M):
                 total += x[m, k]
             if scale[k] > 0.0:
-                g = z[k, p]
+                g = z[p, k]
                 if p < R:
-                    g = (1.0 - u) * g + u * z[k, p + 1]
+                    g = (1.0 - u) * g + u * z[p + 1, k]
                 total += scale[k] * _softplus(g)
             rate[k] = total
         level = uniform(rng) * bound

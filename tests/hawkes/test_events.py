@@ -49,8 +49,8 @@ def test_ties_are_grouped_and_the_stretches_fill_the_window():
     ("change", "text"),
     [
         (pl.lit("share").alias("kind"), "kind 'share'.*not one of"),
-        (pl.lit(-0.1).alias("time"), "before publication"),
-        (pl.lit(1.1).alias("time"), "after the observation age"),
+        (pl.lit(-0.1).alias("time"), "before the start"),
+        (pl.lit(1.1).alias("time"), "after the end of its window"),
         (pl.lit(None, dtype=pl.Float64).alias("time"), "missing"),
         (pl.lit(0).alias("count"), "not positive"),
     ],
@@ -65,7 +65,7 @@ def test_bad_arguments():
         batch(FRAME.drop("kind"), ["b"], [1.0], ["like"])
     with pytest.raises(InputError, match="twice"):
         batch(FRAME, ["b", "b"], [1.0, 1.0], ["like", "view"])
-    with pytest.raises(InputError, match="observation age"):
+    with pytest.raises(InputError, match="end of its window"):
         batch(FRAME, ["b"], [float("nan")], ["like", "view"])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from m3tr.errors import InputError
-from m3tr.hawkes import scan_cuda, scan_numba
+from m3tr.hawkes import scan_cuda, threads
 from m3tr.hawkes.scan import impulse_scan, impulse_states, impulse_step
 
 F32, F64 = torch.float32, torch.float64
@@ -147,14 +147,14 @@ def test_a_sequence_in_a_padded_batch_is_the_sequence_alone(shared):
 
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_threads_change_no_bit(dtype, monkeypatch):
-    monkeypatch.setattr(scan_numba, "SMALL", 0)
+    monkeypatch.setattr(threads, "SMALL", 0)
     arguments = inputs(5, 70, 150, 6, dtype, extras=True)
     del arguments["z"]  # torch's silu rounds by a number's place in its thread's share
     before = torch.get_num_threads()
     found, states = [], []
     try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
             found.append(outcome(arguments, "numba"))
             states.append(impulse_states(*(arguments[k] for k in ("u", "delta", "A", "B"))))
     finally:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from m3tr.hawkes.softplus import mean_softplus, primitive, softplus_integral, spline_softplus
+from m3tr.hawkes.softplus import mean_softplus, primitive, softplus_integral
+from m3tr.hawkes.spline import spline_softplus
 
 KNOTS = torch.tensor([0.0, 0.1, 0.5, 1.0, 3.0, 10.0], dtype=torch.float64)
 
@@ -66,13 +67,13 @@ def test_integral_of_nothing_is_zero_with_finite_gradients():
 
 def spline(z: torch.Tensor, tau: float) -> np.ndarray:
     """The argument of the softplus, by numpy; constant beyond the last knot."""
-    return np.array([np.interp(tau, KNOTS.numpy(), row) for row in z.detach().numpy()])
+    return np.array([np.interp(tau, KNOTS.numpy(), row) for row in z.detach().numpy().T])
 
 
 def test_compiled_spline_is_its_definition():
     rng = np.random.default_rng(1)
     taus = [0.0, 0.1, 0.3, 1.0, 10.0, 25.0, *rng.uniform(0, 12, 20)]
-    z = torch.from_numpy(4 * rng.normal(size=(len(taus), 3, len(KNOTS))))
+    z = torch.from_numpy(4 * rng.normal(size=(len(taus), len(KNOTS), 3)))
     value, area = spline_softplus(z, KNOTS, tensor(taus))
     for i, tau in enumerate(taus):
         assert value[i].numpy() == pytest.approx(np.logaddexp(0, spline(z[i], tau)), rel=1e-13)
@@ -93,14 +94,14 @@ def test_compiled_spline_is_its_definition():
 @pytest.mark.parametrize("spread", [3.0, 0.05])
 def test_compiled_spline_has_true_gradients(spread):
     g = torch.Generator().manual_seed(2)
-    z = torch.randn(9, 2, 1, generator=g) + spread * torch.randn(9, 2, len(KNOTS), generator=g)
+    z = torch.randn(9, 1, 2, generator=g) + spread * torch.randn(9, len(KNOTS), 2, generator=g)
     z = z.double().requires_grad_()
     tau = tensor([0.0, 0.05, 0.1, 0.7, 1.0, 2.0, 9.0, 10.0, 40.0])
     assert torch.autograd.gradcheck(lambda z: spline_softplus(z, KNOTS, tau), (z,))
 
 
 def test_single_precision_is_computed_in_double():
-    z = torch.randn(50, 2, len(KNOTS), generator=torch.Generator().manual_seed(3))
+    z = torch.randn(50, len(KNOTS), 2, generator=torch.Generator().manual_seed(3))
     tau = torch.linspace(0, 12, 50, dtype=torch.float64)
     one, two = spline_softplus(z, KNOTS, tau), spline_softplus(z.double(), KNOTS, tau)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
