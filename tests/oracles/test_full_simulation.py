@@ -78,7 +78,7 @@ def test_time_rescaling_accepts_a_random_process(build, settings):
         assert len(increments) > 2000 and ks(increments).pvalue > 0.01
         assert abs(np.corrcoef(increments[1:], increments[:-1])[0, 1]) < 4 / len(increments) ** 0.5
     # ... and the test has the power to reject another process
-    set_(model, log_s=0.7)
+    set_(model, log_s=0.7, log_mu=0.7)
     for increments in compensator_increments(model, events):
         assert ks(increments).pvalue < 1e-6
 
