@@ -21,7 +21,7 @@ from benchmarks.tpp_taxi import difference
 from benchmarks.workspaces import real_data
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, batch, buckets
-from m3tr.hawkes.fitting import fit
+from m3tr.hawkes.training import fit
 from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.residuals import compensator_increments, ks

@@ -17,7 +17,7 @@ from benchmarks import peers
 from benchmarks.workspaces import real_data
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, batch
-from m3tr.hawkes.fitting import fit
+from m3tr.hawkes.training import fit
 from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.settings import HawkesSettings
 

@@ -116,7 +116,7 @@ def trajectories(workspace: Path) -> Report:
 
     from m3tr.data.windows import event_rows, feedback_kinds, observed
     from m3tr.hawkes.events import batch
-    from m3tr.hawkes.fitting import fit
+    from m3tr.hawkes.training import fit
     from m3tr.hawkes.likelihood import mean_log_likelihood
     from m3tr.model.queries import temporal_representation
 

@@ -1,187 +1,158 @@
-"""Maximum likelihood: the classical process, and the context network on top of it and with it."""
+"""Fit a point process to a frame of events."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import polars as pl
 import torch
-from torch import Tensor
 
-from m3tr.hawkes.classical import fit_classical
-from m3tr.hawkes.events import EventBatch, buckets, ties
-from m3tr.hawkes.likelihood import log_likelihood, mean_log_likelihood
+from m3tr.errors import InputError
+from m3tr.hawkes import classical, training
+from m3tr.hawkes import penalty as penalties
+from m3tr.hawkes.classical import ClassicalFit
+from m3tr.hawkes.events import EventBatch
+from m3tr.hawkes.frames import checked_kinds, kinds_of, read
+from m3tr.hawkes.kernels import Sequences
+from m3tr.hawkes.point_process import PointProcess
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
-from m3tr.progress import track
 
-# shares of the rate that the softplus part may have before it is trained
-SHARES = (0.02, 0.1, 0.3, 0.6, 0.9)
-# learning rates relative to the network's: the logarithms of rates, and alpha
-RATES, ALPHA = 3.0, 0.3
+# counts kept of each kind for simulations: all, or as many at evenly spaced ranks
+KEPT = 1000
+# the logarithm of a background fitted as zero must stay finite; in mean rates
+FLOOR = 1e-12
 
 
 def fit(
-    events: EventBatch,
-    kinds: Sequence[str],
-    settings: HawkesSettings,
-    held: EventBatch | None = None,
-) -> MambaHawkes:
-    """Maximum likelihood fit of a process to training sequences.
+    frame: pl.DataFrame,
+    settings: HawkesSettings | None = None,
+    windows: pl.DataFrame | None = None,
+    kinds: Sequence[str] | Sequence[int] | None = None,
+    held: Sequence[Any] | pl.Series | None = None,
+    penalty: Literal["none", "lasso", "scad", "mcp"] = "none",
+    strength: float | None = None,
+) -> PointProcess:
+    """Fit a process by maximum likelihood.
 
-    The classical part alone is a concave problem and solved as such, with its decay rates where
-    none are given. With the context part, AdamW over minibatches of sequences starts from a mixture
-    of it and a renewal process; sequences held out choose the epoch. A batch's total is divided by
-    one constant, never each sequence by its own length. The result depends on `settings.seed` only.
+    With `settings.context` (the default) it is the Mamba-Hawkes process, trained by gradient steps;
+    without, the classical process, whose optimum is found exactly and comes with standard errors.
+    The result depends on the data and `settings.seed` only, and not on the unit of time.
 
     Parameters
     ----------
-    events : EventBatch
-        Training sequences only (docs/model.md section 2, clause 6).
-    kinds : sequence of str
-        The kinds, in the order of the kind numbers.
-    settings : HawkesSettings
-    held : EventBatch, optional
-        Sequences that choose the epoch; default: `settings.validation_share` of `events`.
+    frame : DataFrame
+        Columns `sequence`, `time`, `kind` and, optionally, `count` (default 1).
+    settings : HawkesSettings, optional
+        `decays`, in the unit of `time`; without them `scales` decay rates are learned.
+    windows : DataFrame, optional
+        Columns `sequence`, `end` and, optionally, `start` (default 0): when each sequence was
+        watched. Sequences without events belong here too. Without windows a sequence ends at its
+        last event, which makes every rate a little too high.
+    kinds : sequence of str or int, optional
+        Default: the sorted distinct kinds of the frame.
+    held : sequence of ids, optional
+        Sequences that choose the epoch or the penalty's strength instead of training. Default: a
+        `validation_share` of them for the epoch, and BIC for the strength.
+    penalty : {"none", "lasso", "scad", "mcp"}
+        On the offspring, for the classical process.
+    strength : float, optional
+        Lambda of the penalty; by default it is tuned.
 
-    Returns
-    -------
-    MambaHawkes
-        In evaluation mode. Where the windows hold no event, as at a cold start, the likelihood is
-        greatest for the process in which nothing happens: Poisson with rates near zero.
+    Raises
+    ------
+    InputError
+        Where a row, a window or a combination of arguments cannot be used. See docs/hawkes.md.
     """
-    if not bool((events.mask & (events.time > 0)).any()):
-        return _silent(kinds, settings)
-    generator = torch.Generator().manual_seed(settings.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = MambaHawkes(kinds, settings)
-        model.measure(events)
-        if held is None:
-            events, held = _split(events, settings, generator)
-        fit_classical(model, events)
-        if settings.context:
-            start_context(model, events)
-            _train(model, events, held, generator)
-    return model.eval()
-
-
-def _silent(kinds: Sequence[str], settings: HawkesSettings) -> MambaHawkes:
-    off = settings.model_copy(update={"classical": False, "context": False})
-    model = MambaHawkes(kinds, off)
+    settings = settings or HawkesSettings()
+    _check(settings, penalty, strength)
+    names = kinds_of(frame) if kinds is None else checked_kinds(kinds)
+    if not names:
+        raise InputError("fit: the frame has no events; pass some, or name the kinds.")
+    sample = read(frame, windows, names)
+    scored = sample.events.mask & (sample.events.time > 0)
+    if not bool(scored.any()):
+        raise InputError("fit: no event lies after the start of its window; pass longer sequences.")
+    train, apart = _split(sample.events, sample.ids, held)
+    if apart is not None and not settings.context and (penalty == "none" or strength is not None):
+        raise InputError("fit: held chooses an epoch or a strength, and neither is open; drop it.")
+    texts = [str(k) for k in names]
+    marks = [_kept(train.count[train.mask & (train.kind == k)]) for k in range(len(names))]
+    if settings.context:
+        return PointProcess(training.fit(train, texts, settings, apart), names, marks)
+    model = MambaHawkes(texts, settings)
+    model.measure(train)
+    learned = settings.decays is None and settings.classical
+    beta = None if learned else model.beta.numpy()
+    found = _estimate(train, apart, texts, settings, beta, penalty, strength)
     with torch.no_grad():
-        model.log_mu.fill_(-torch.inf)  # what is left is the floor of a rate
-    return model.eval()
+        rate = np.maximum(found.mu * float(model.unit), FLOOR)
+        model.log_mu.copy_(torch.from_numpy(np.log(rate)))
+        model.alpha.copy_(torch.from_numpy(found.alpha))
+        model.beta.copy_(torch.from_numpy(found.beta))
+    return PointProcess(model.eval(), names, marks, found)
+
+
+def _estimate(
+    train: EventBatch,
+    apart: EventBatch | None,
+    kinds: list[str],
+    settings: HawkesSettings,
+    beta: np.ndarray | None,
+    penalty: Literal["none", "lasso", "scad", "mcp"],
+    strength: float | None,
+) -> ClassicalFit:
+    data = Sequences.of(train, settings.marks)
+    scales = settings.n_scales
+    if penalty == "none":
+        K = len(kinds)
+        support = np.full((scales, K, K), settings.classical)
+        return classical.fit(data, kinds, beta, scales, support)
+    if strength is not None:
+        return penalties.fit_penalised(data, kinds, beta, scales, penalty, strength)
+    held_out = None if apart is None else Sequences.of(apart, settings.marks)
+    return penalties.tune(data, kinds, beta, scales, penalty, held_out).best
+
+
+def _check(settings: HawkesSettings, penalty: str, strength: float | None) -> None:
+    """Raise for arguments that contradict one another."""
+    if penalty not in ("none", "lasso", "scad", "mcp"):
+        raise InputError(f"fit: penalty {penalty!r} is not one of none, lasso, scad, mcp.")
+    if strength is not None and penalty == "none":
+        raise InputError("fit: a strength needs a penalty; name lasso, scad or mcp.")
+    if penalty != "none" and (settings.context or not settings.classical):
+        raise InputError(
+            "fit: penalties belong to the classical process; pass HawkesSettings(context=False)."
+        )
 
 
 def _split(
-    events: EventBatch, settings: HawkesSettings, generator: torch.Generator
-) -> tuple[EventBatch, EventBatch]:
-    """Training and held-out sequences; too few sequences are all used for both."""
-    n_held = round(settings.validation_share * len(events))
-    if not settings.context or n_held == 0:
-        return events, events
-    order = torch.randperm(len(events), generator=generator)
-    return events.select(order[n_held:]), events.select(order[:n_held])
+    events: EventBatch, ids: pl.Series, held: Sequence[Any] | pl.Series | None
+) -> tuple[EventBatch, EventBatch | None]:
+    """Training sequences and those held apart."""
+    if held is None:
+        return events, None
+    names = [str(i) for i in held]
+    rows = {str(i): row for row, i in enumerate(ids)}
+    unknown = [name for name in names if name not in rows]
+    if unknown or not names:
+        what = f"sequence {unknown[0]!r} is not in the data" if unknown else "it names no sequence"
+        raise InputError(f"fit: held: {what}; name ids of the frame.")
+    apart = sorted({rows[name] for name in names})
+    kept = [row for row in range(len(ids)) if row not in set(apart)]
+    train = events.select(kept)
+    if not kept or not bool((train.mask & (train.time > 0)).any()):
+        raise InputError("fit: held leaves no event to train on; hold out fewer sequences.")
+    return train, events.select(apart)
 
 
-def start_context(model: MambaHawkes, events: EventBatch) -> None:
-    """The likeliest mixture of the classical process and a renewal process, the softplus part."""
-    hazard = _hazard(model, events)
-    largest = hazard.max(0).values  # training then moves the logarithm of a rate
-    log_mu, alpha = model.log_mu.detach().clone(), model.alpha.detach().clone()
-
-    def mix(share: float) -> float:
-        model.log_mu.copy_(log_mu + math.log1p(-share))
-        model.alpha.copy_((1 - share) * alpha)
-        z = torch.log(torch.expm1(share * hazard / largest))
-        model.head.bias.copy_(z.flatten())
-        return mean_log_likelihood(model, events)
-
-    with torch.no_grad():
-        model.eval()
-        model.log_s.copy_((largest * model.unit).log())
-        model.head.weight.mul_(0.3)
-        mix(max(SHARES, key=mix))
-
-
-def _hazard(model: MambaHawkes, events: EventBatch) -> Tensor:
-    """Rate of each kind at the knots, (R + 1, K): events between two knots over the time there."""
-    tied = ties(events, len(model.kinds), model.settings.marks)
-    G = tied.time.shape[1]
-    spent = (tied.step[:, :, None] - model.knots[:-1]).clamp(min=0).minimum(model.knots.diff())
-    piece = (torch.bucketize(tied.step[:, :G].contiguous(), model.knots) - 1).clamp(
-        0, len(model.knots) - 2
-    )
-    scored = tied.mask & (tied.time > 0)
-    number = torch.zeros(len(model.knots) - 1, len(model.kinds), dtype=torch.float64)
-    number.index_add_(0, piece[scored], tied.number[scored])
-    spent = spent.sum((0, 1))[:, None]
-    prior = number.sum(0) / spent.sum()  # one event of each kind at its mean rate
-    hazard = (number + 1) / (spent + 1 / prior.clamp(min=1e-12))
-    return torch.cat([hazard[:1], (hazard[1:] * hazard[:-1]).sqrt(), hazard[-1:]])
-
-
-def _train(
-    model: MambaHawkes, train: EventBatch, held: EventBatch, generator: torch.Generator
-) -> None:
-    settings = model.settings
-    training = Training(model, train, generator)
-    best, waited = mean_log_likelihood(model, held), 0
-    kept = {name: t.clone() for name, t in model.state_dict().items()}
-    for _ in track(range(settings.epochs), "fitting the point process"):
-        training.epoch()
-        now = mean_log_likelihood(model.eval(), held)
-        if now > best:
-            best, waited = now, 0
-            kept = {name: t.clone() for name, t in model.state_dict().items()}
-        else:
-            waited += 1
-            if waited >= settings.patience:
-                break
-    model.load_state_dict(kept)
-
-
-class Training:
-    """AdamW over minibatches of similar length, a warm-up and a cosine over all epochs."""
-
-    def __init__(self, model: MambaHawkes, train: EventBatch, generator: torch.Generator) -> None:
-        settings = model.settings
-        self.model, self.train, self.generator = model, train, generator
-        self.size = settings.batch_size
-        self.learned = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=settings.learning_rate, fused=True)
-        steps = settings.epochs * len(buckets(train.lengths, self.size))
-        peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, peaks, steps)
-        self.constant = float(train.mask.sum()) * min(1.0, self.size / len(train))
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Weight decay for matrices of the network; never for rates, alpha or biases."""
-        model, settings = self.model, self.model.settings
-        rates = [model.log_mu, model.log_s]
-        own = {id(p) for p in [*rates, model.alpha]}
-        network = [p for p in self.learned if id(p) not in own]
-        alpha = [model.alpha] if settings.classical else []
-        parts = [
-            ([p for p in network if p.ndim > 1], 1.0, settings.weight_decay),
-            ([p for p in network if p.ndim <= 1], 1.0, 0.0),
-            (rates, RATES, 0.0),
-            (alpha, ALPHA, 0.0),
-        ]
-        return [
-            {"params": p, "lr": rate * settings.learning_rate, "weight_decay": decay}
-            for p, rate, decay in parts
-        ]
-
-    def epoch(self) -> None:
-        """One pass over the training sequences."""
-        self.model.train()
-        for rows in buckets(self.train.lengths, self.size, self.generator):
-            total = log_likelihood(self.model, self.train.select(rows)).total.sum()
-            self.optimizer.zero_grad()
-            (-total / self.constant).backward()
-            torch.nn.utils.clip_grad_norm_(self.learned, self.model.settings.clip)
-            self.optimizer.step()
-            self.schedule.step()
-            with torch.no_grad():
-                self.model.alpha.clamp_(min=0)
+def _kept(count: torch.Tensor) -> np.ndarray:
+    """Counts to draw from, ascending: one number where all are equal."""
+    ordered = np.sort(count.numpy())
+    if not len(ordered):
+        return np.ones(1)
+    if ordered[0] == ordered[-1]:
+        return ordered[:1]
+    if len(ordered) <= KEPT:
+        return ordered
+    return np.asarray(ordered[((np.arange(KEPT) + 0.5) * len(ordered) / KEPT).astype(int)])

@@ -43,6 +43,7 @@ class HistoryPath:
     right: Tensor  # (B, K) intensity just after the end of the window
     state: Tensor  # (B, M, K) S right after the end of the window
     context: Tensor  # (B, width) context vector at the end; width 0 without the context part
+    gate: Tensor  # (B, K) factor of the classical part after the last event
     z: Tensor  # (B, R + 1, K) the spline's values at the knots after the last event
 
 
@@ -154,23 +155,23 @@ class MambaHawkes(nn.Module):
         width = self.settings.width if self.settings.context else 0
         context = torch.zeros(B, width)
         z_last = torch.zeros(B, len(self.knots), len(self.kinds), dtype=torch.float64)
+        gate = torch.ones(B, len(self.kinds), dtype=torch.float64)
         if self.settings.context:
             c = self.net(tied, self.beta, self.knots)
             last = tied.mask.sum(1)  # the stretch that reaches the end of the window
             alive = torch.arange(G + 1) <= last[:, None]
-            gate = self.gate(c)
-            left, area = left * gate, area * gate
-            right = right * gate[torch.arange(B), last]
+            factor = self.gate(c)
+            left, area = left * factor, area * factor
             z = self.splines(c[alive])  # (n, R + 1, K)
             value, whole = spline_softplus(z, self.knots, tied.step[alive])
             rows = torch.arange(B)
             at = alive.sum(1).cumsum(0) - 1
-            context, z_last = c[rows, last], z[at].double()
-            right = right + self.scale * value[at]
+            context, z_last, gate = c[rows, last], z[at].double(), factor[rows, last]
+            right = right * gate + self.scale * value[at]
             empty = torch.zeros(B, G + 1, len(self.kinds), dtype=torch.float64)
             left = left + empty.masked_scatter(alive[:, :, None], self.scale * value)
             area = area + empty.masked_scatter(alive[:, :, None], self.scale * whole)
-        return HistoryPath(tied, left[:, :G], area, right, state, context, z_last)
+        return HistoryPath(tied, left[:, :G], area, right, state, context, gate, z_last)
 
     def gate(self, context: Tensor) -> Tensor:
         """Factor of the classical part after each context vector, (..., width) to (..., K)."""
@@ -185,24 +186,30 @@ class MambaHawkes(nn.Module):
 
         Past the window's end it is the intensity as long as nothing more happens.
         """
+        return self.parts(events, times).sum(0)
+
+    def parts(self, events: EventBatch, times: Tensor) -> Tensor:
+        """The background, the classical and the softplus part of `intensity`, (3, B, Q, K)."""
         tied = ties(events, len(self.kinds), self.settings.marks)
         known = torch.where(tied.mask, tied.time, torch.inf).contiguous()
         last = torch.searchsorted(known, times.contiguous(), side="left")  # events before t
         rows = torch.arange(len(times))[:, None]
         origin = torch.nn.functional.pad(tied.time, (1, 0))[rows, last]
         wait = times - origin
-        out = self.mu.expand(*times.shape, -1)
+        background = self.mu.expand(*times.shape, -1)
+        excitation = softplus = torch.zeros_like(background)
         if self.settings.classical:
             fade = torch.exp(-wait[:, :, None] * self.beta)[..., None]
             S = self.states(tied)[rows, last] * fade
-            out = out + torch.einsum("mkl,bqml->bqk", self._jump, S)
+            excitation = torch.einsum("mkl,bqml->bqk", self._jump, S)
+        gate = torch.ones(B, len(self.kinds), dtype=torch.float64)
         if self.settings.context:
             c = self.net(tied, self.beta, self.knots)[rows, last]
             out = out * self.gate(c)
             z = self.splines(c)
             value, _ = spline_softplus(z.flatten(0, 1), self.knots, wait.flatten())
-            out = out + self.scale * value.view_as(out)
-        return out
+            softplus = self.scale * value.view_as(background)
+        return torch.stack([background, excitation, softplus])
 
     @property
     def scale(self) -> Tensor:

@@ -38,7 +38,7 @@ def _mix(z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _uniform(state):  # type: ignore[no-untyped-def]
+def uniform(state):  # type: ignore[no-untyped-def]
     """Next number in [0, 1); `state` is a uint64 array of length one."""
     state[0] += _STEP
     return float(_mix(state[0]) >> _S11) * (1.0 / 9007199254740992.0)
@@ -67,7 +67,7 @@ def _thin(mu_times, mu_rates, alpha, beta, x, start, end, rng, times, kinds, lim
             for m in range(M):
                 bound += x[m, k]
         piece = mu_times[p + 1] if p + 1 < P else np.inf
-        step = -math.log(1.0 - _uniform(rng)) / bound if bound > 0.0 else np.inf
+        step = -math.log(1.0 - uniform(rng)) / bound if bound > 0.0 else np.inf
         until = min(t + step, piece, end)
         for m in range(M):
             decay = math.exp(-beta[m] * (until - t))
@@ -80,7 +80,7 @@ def _thin(mu_times, mu_rates, alpha, beta, x, start, end, rng, times, kinds, lim
                 break
             p += 1  # the exponential is memoryless: draw again from the breakpoint
             continue
-        target = _uniform(rng) * bound
+        target = uniform(rng) * bound
         total = 0.0
         kind = -1
         for k in range(K):
@@ -186,7 +186,7 @@ def simulate(
         # a path is a function of the seed: simulating it again into a larger array changes nothing
         n = _thin(
             s.mu_times, s.mu_rates, s.alpha, s.beta, s.x.copy(), float(start), float(end),
-            _streams(seed, 1), times, kinds, size, counts,
+            streams(seed, 1), times, kinds, size, counts,
         )  # fmt: skip
         if n < size or size >= max_events:
             return times[:n], kinds[:n]
@@ -223,7 +223,7 @@ def simulate_counts(
     totals = np.zeros(n_paths, dtype=np.int64)
     _thin_many(
         s.mu_times, s.mu_rates, s.alpha, s.beta, s.x, float(start), float(end),
-        _streams(seed, n_paths), max_events, counts, totals,
+        streams(seed, n_paths), max_events, counts, totals,
     )  # fmt: skip
     if (totals >= max_events).any():
         raise InputError(
@@ -233,7 +233,7 @@ def simulate_counts(
     return counts
 
 
-def _streams(seed: int, n: int) -> np.ndarray:
+def streams(seed: int, n: int) -> np.ndarray:
     """Initial random states of `n` paths, (n,) uint64."""
     with np.errstate(over="ignore"):
         base = np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
