@@ -49,9 +49,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
         row = f"{name:24} {1e3 * wall:9.1f} {1e3 * min(times)[0]:9.1f} {1e3 * cpu:9.1f}"
         print(f"{row} {count:11} {wall / fast:8.1f}")
         figures |= {f"{key}_ms": round(1e3 * wall, 1), f"{key}_cpu_ms": round(1e3 * cpu, 1)}
-    print(
-        "\nonly ours: RMS norm, residual, log squash; only theirs: convolution over 4 steps, learned"
-    )
+    print("\nonly ours: RMS norm, residual, log squash; only theirs: convolution over 4 steps,")
     print("learned gaps (rank 16 projection, softplus), A of its own per channel and state")
     figures["ratio"] = round(figures["mixer_ms"] / figures["block_ms"], 1)
     return figures

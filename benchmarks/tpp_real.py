@@ -20,16 +20,15 @@ import polars as pl
 from benchmarks.tpp_taxi import difference
 from benchmarks.workspaces import real_data
 from m3tr.errors import InputError
-from m3tr.hawkes.classical import fit as estimate
 from m3tr.hawkes.events import EventBatch, batch, buckets
-from m3tr.hawkes.kernels import Sequences
-from m3tr.hawkes.likelihood import fit, log_likelihood
+from m3tr.hawkes.training import fit
+from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.residuals import compensator_increments, ks
 from m3tr.hawkes.settings import HawkesSettings
 
 OURS = "MambaHawkes"
-SCALES = 4  # exponentials of the Hawkes row, their decay rates learned
+SCALES = 4  # exponentials of every row
 EPOCHS, QUICK_EPOCHS = 20, 2
 QUICK_SEQUENCES = 100
 RESAMPLES = 10_000
@@ -76,7 +75,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name in names:
         log = LOGS[name]()
         if options.quick:
-            log = log._replace(windows=log.windows.gather_every(-(-log.windows.height // QUICK_SEQUENCES)))
+            log = log._replace(
+                windows=log.windows.gather_every(-(-log.windows.height // QUICK_SEQUENCES))
+            )
         epochs = QUICK_EPOCHS if options.quick else options.epochs
         figures = compared(log, epochs, options.seed)
         out[name] = figures
@@ -176,10 +177,7 @@ def compared(log: Log, epochs: int, seed: int) -> dict[str, Any]:
     scores = {}
     for name, changes in ROWS.items():
         start = time.perf_counter()
-        given = {"epochs": epochs, "patience": 5, "seed": seed, "batch_size": log.batch_size}
-        if name == "Hawkes":
-            found = estimate(Sequences.of(train, "log"), kinds, scales=SCALES)
-            given["decays"] = (1 / found.beta).tolist()
+        given = {"epochs": epochs, "seed": seed, "batch_size": log.batch_size, "scales": SCALES}
         model = fit(train, kinds, HawkesSettings(**(given | changes)), held)
         seconds = time.perf_counter() - start
         learned = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -16,15 +16,14 @@ import polars as pl
 from benchmarks import peers
 from benchmarks.workspaces import real_data
 from m3tr.errors import InputError
-from m3tr.hawkes.classical import fit as estimate
 from m3tr.hawkes.events import EventBatch, batch
-from m3tr.hawkes.kernels import Sequences
-from m3tr.hawkes.likelihood import fit, log_likelihood
+from m3tr.hawkes.training import fit
+from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.settings import HawkesSettings
 
 OURS = "MambaHawkes"
 KINDS = [str(k) for k in range(10)]
-SCALES = 4  # exponentials of the Hawkes row, their decay rates learned
+SCALES = 4  # exponentials of the Hawkes row
 SETTINGS: dict[str, Any] = {"width": 48, "state": 8, "layers": 2, "dropout": 0.2}
 EPOCHS, QUICK_EPOCHS = 40, 2
 QUICK_SEQUENCES = 200  # of the training split
@@ -65,7 +64,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         taxi = taxi._replace(train=taxi.train.filter(pl.col("sequence") < QUICK_SEQUENCES))
     rows = {
         "Poisson": fitted(taxi.train, taxi.test, HawkesSettings(context=False, classical=False)),
-        "Hawkes": hawkes(taxi.train, taxi.test),
+        "Hawkes": fitted(taxi.train, taxi.test, HawkesSettings(context=False, scales=SCALES)),
     }
     missing = []
     for model in peers.SETTINGS:
@@ -98,13 +97,6 @@ def ours(
     row = fitted(train, test, settings, validation)
     seconds = (time.perf_counter() - start) / epochs
     return row._replace(seconds_per_epoch=seconds, epochs=epochs)
-
-
-def hawkes(train: pl.DataFrame, test: pl.DataFrame) -> Row:
-    """The Hawkes process, a sum of exponentials with learned decay rates."""
-    data = Sequences.of(event_batch(train), "log")
-    decays = (1 / estimate(data, KINDS, scales=SCALES).beta).tolist()
-    return fitted(train, test, HawkesSettings(decays=decays, context=False))
 
 
 def fitted(

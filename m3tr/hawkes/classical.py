@@ -104,19 +104,23 @@ def fit(
 
 
 def fit_classical(model: MambaHawkes, events: EventBatch) -> None:
-    """Set `log_mu` and, with the classical part on, `alpha` to their maximum-likelihood values.
+    """Set `log_mu`, `beta` and `alpha` of the classical part to their maximum-likelihood values.
 
-    The softplus part is taken as absent. The decays are the model's.
+    The softplus part is taken as absent. Decay rates that the settings give stay.
     """
-    on = model.settings.classical
-    support = np.full(tuple(model.alpha.shape), on)
-    data = Sequences.of(events, model.settings.marks)
-    found = fit(data, model.kinds, model.beta.numpy(), support=support)
+    on, settings = model.settings.classical, model.settings
+    data = Sequences.of(events, settings.marks)
+    if on and settings.decays is None:
+        found = fit(data, model.kinds, scales=settings.scales)
+    else:
+        support = np.full(tuple(model.alpha.shape), on)
+        found = fit(data, model.kinds, model.beta.numpy(), support=support)
     with torch.no_grad():
         # a rate may be fitted as zero; its logarithm must stay finite
         rate = np.maximum(found.mu * float(model.unit), 1e-8)
         model.log_mu.copy_(torch.from_numpy(np.log(rate)))
         if on:
+            model.beta.copy_(torch.from_numpy(found.beta.copy()))
             model.alpha.copy_(torch.from_numpy(found.alpha))
 
 

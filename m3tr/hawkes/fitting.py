@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from m3tr.errors import InputError
-from m3tr.hawkes import classical, likelihood
+from m3tr.hawkes import classical, training
 from m3tr.hawkes import penalty as penalties
 from m3tr.hawkes.classical import ClassicalFit
 from m3tr.hawkes.events import EventBatch
@@ -32,7 +32,6 @@ def fit(
     held: Sequence[Any] | pl.Series | None = None,
     penalty: Literal["none", "lasso", "scad", "mcp"] = "none",
     strength: float | None = None,
-    learn_decays: bool = False,
 ) -> PointProcess:
     """Fit a process by maximum likelihood.
 
@@ -45,7 +44,7 @@ def fit(
     frame : DataFrame
         Columns `sequence`, `time`, `kind` and, optionally, `count` (default 1).
     settings : HawkesSettings, optional
-        `decays`, if given, are in the unit of `time`.
+        `decays`, in the unit of `time`; without them `scales` decay rates are learned.
     windows : DataFrame, optional
         Columns `sequence`, `end` and, optionally, `start` (default 0): when each sequence was
         watched. Sequences without events belong here too. Without windows a sequence ends at its
@@ -59,8 +58,6 @@ def fit(
         On the offspring, for the classical process.
     strength : float, optional
         Lambda of the penalty; by default it is tuned.
-    learn_decays : bool
-        Learn `settings.scales` decay rates of the classical process too.
 
     Raises
     ------
@@ -68,7 +65,7 @@ def fit(
         Where a row, a window or a combination of arguments cannot be used. See docs/hawkes.md.
     """
     settings = settings or HawkesSettings()
-    _check(settings, penalty, strength, learn_decays)
+    _check(settings, penalty, strength)
     names = kinds_of(frame) if kinds is None else checked_kinds(kinds)
     if not names:
         raise InputError("fit: the frame has no events; pass some, or name the kinds.")
@@ -82,10 +79,11 @@ def fit(
     texts = [str(k) for k in names]
     marks = [_kept(train.count[train.mask & (train.kind == k)]) for k in range(len(names))]
     if settings.context:
-        return PointProcess(likelihood.fit(train, texts, settings, apart), names, marks)
+        return PointProcess(training.fit(train, texts, settings, apart), names, marks)
     model = MambaHawkes(texts, settings)
     model.measure(train)
-    beta = None if learn_decays else model.beta.numpy()
+    learned = settings.decays is None and settings.classical
+    beta = None if learned else model.beta.numpy()
     found = _estimate(train, apart, texts, settings, beta, penalty, strength)
     with torch.no_grad():
         rate = np.maximum(found.mu * float(model.unit), FLOOR)
@@ -116,22 +114,16 @@ def _estimate(
     return penalties.tune(data, kinds, beta, scales, penalty, held_out).best
 
 
-def _check(
-    settings: HawkesSettings, penalty: str, strength: float | None, learn_decays: bool
-) -> None:
+def _check(settings: HawkesSettings, penalty: str, strength: float | None) -> None:
     """Raise for arguments that contradict one another."""
     if penalty not in ("none", "lasso", "scad", "mcp"):
         raise InputError(f"fit: penalty {penalty!r} is not one of none, lasso, scad, mcp.")
     if strength is not None and penalty == "none":
         raise InputError("fit: a strength needs a penalty; name lasso, scad or mcp.")
-    wanted = learn_decays or penalty != "none"
-    if wanted and (settings.context or not settings.classical):
+    if penalty != "none" and (settings.context or not settings.classical):
         raise InputError(
-            "fit: penalties and learned decays belong to the classical process; pass "
-            "HawkesSettings(context=False)."
+            "fit: penalties belong to the classical process; pass HawkesSettings(context=False)."
         )
-    if learn_decays and settings.decays is not None:
-        raise InputError("fit: decays are given and to be learned; drop one of the two.")
 
 
 def _split(

@@ -1,11 +1,12 @@
 """The Mamba-Hawkes process; with its parts switched off, the classical Hawkes and the Poisson.
 
-    lambda_k(t) = mu_k + sum_{m,k'} alpha[m,k,k'] beta_m S[m,k'](t) + s_k softplus(g_ik(t - t_i))
+    lambda_k(t) = q_ik (mu_k + sum_{m,k'} alpha[m,k,k'] beta_m S[m,k'](t)) + s_k softplus(g_ik(t - t_i))
 
 `S[m,k'](t)` sums `g(count) exp(-beta_m (t - t_j))` over the events of kind `k'` before `t`; `t_i`
 is the last event time before `t` (0 before the first). `g_ik` is a linear spline in elapsed time
 whose values at the knots are a linear map of the context `c_i`; with one piece it is the line
-`w . c_i + a (t - t_i)` of docs/model.md section 3. Every part is non-negative, every integral
+`w . c_i + a (t - t_i)` of docs/model.md section 3. The gate `q_ik > 0`, a function of `c_i` too, is
+1 without a context and constant between events. Every part is non-negative, every integral
 closed-form.
 
 All intensities are left limits: nothing at time `t` is seen by `lambda(t)`, ties included.
@@ -28,6 +29,9 @@ from m3tr.hawkes.scan import impulse_states
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.hawkes.spline import spline_softplus
 
+# softplus(ONE) = 1
+ONE = math.log(math.e - 1)
+
 
 @dataclass(frozen=True)
 class HistoryPath:
@@ -39,6 +43,7 @@ class HistoryPath:
     right: Tensor  # (B, K) intensity just after the end of the window
     state: Tensor  # (B, M, K) S right after the end of the window
     context: Tensor  # (B, width) context vector at the end; width 0 without the context part
+    gate: Tensor  # (B, K) factor of the classical part after the last event
     z: Tensor  # (B, R + 1, K) the spline's values at the knots after the last event
 
 
@@ -99,6 +104,9 @@ class MambaHawkes(nn.Module):
             self.net = Context(K, settings)
             self.head = nn.Linear(settings.width, K * (settings.knots + 1))
             self.log_s = nn.Parameter(torch.zeros(K, dtype=f64))
+            self.gain = nn.Linear(settings.width, K)
+            nn.init.zeros_(self.gain.weight)
+            nn.init.zeros_(self.gain.bias)
 
     def measure(self, events: EventBatch) -> None:
         """Set the scales of time and the mean marks to those of the training sequences."""
@@ -147,20 +155,27 @@ class MambaHawkes(nn.Module):
         width = self.settings.width if self.settings.context else 0
         context = torch.zeros(B, width)
         z_last = torch.zeros(B, len(self.knots), len(self.kinds), dtype=torch.float64)
+        gate = torch.ones(B, len(self.kinds), dtype=torch.float64)
         if self.settings.context:
             c = self.net(tied, self.beta, self.knots)
             last = tied.mask.sum(1)  # the stretch that reaches the end of the window
             alive = torch.arange(G + 1) <= last[:, None]
+            factor = self.gate(c)
+            left, area = left * factor, area * factor
             z = self.splines(c[alive])  # (n, R + 1, K)
             value, whole = spline_softplus(z, self.knots, tied.step[alive])
             rows = torch.arange(B)
             at = alive.sum(1).cumsum(0) - 1
-            context, z_last = c[rows, last], z[at].double()
-            right = right + self.scale * value[at]
+            context, z_last, gate = c[rows, last], z[at].double(), factor[rows, last]
+            right = right * gate + self.scale * value[at]
             empty = torch.zeros(B, G + 1, len(self.kinds), dtype=torch.float64)
             left = left + empty.masked_scatter(alive[:, :, None], self.scale * value)
             area = area + empty.masked_scatter(alive[:, :, None], self.scale * whole)
-        return HistoryPath(tied, left[:, :G], area, right, state, context, z_last)
+        return HistoryPath(tied, left[:, :G], area, right, state, context, gate, z_last)
+
+    def gate(self, context: Tensor) -> Tensor:
+        """Factor of the classical part after each context vector, (..., width) to (..., K)."""
+        return torch.nn.functional.softplus(self.gain(context).double() + ONE)
 
     def splines(self, context: Tensor) -> Tensor:
         """(..., width) context vectors to the splines' values at the knots, (..., R + 1, K)."""
@@ -188,7 +203,9 @@ class MambaHawkes(nn.Module):
             S = self.states(tied)[rows, last] * fade
             excitation = torch.einsum("mkl,bqml->bqk", self._jump, S)
         if self.settings.context:
-            z = self.splines(self.net(tied, self.beta, self.knots)[rows, last])
+            c = self.net(tied, self.beta, self.knots)[rows, last]
+            background, excitation = background * self.gate(c), excitation * self.gate(c)
+            z = self.splines(c)
             value, _ = spline_softplus(z.flatten(0, 1), self.knots, wait.flatten())
             softplus = self.scale * value.view_as(background)
         return torch.stack([background, excitation, softplus])

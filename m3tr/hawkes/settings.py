@@ -17,9 +17,9 @@ class HawkesSettings(BaseModel):
         default=None,
         min_length=1,
         description="Time scales of the memory, in days (in m3tr.hawkes: in the unit of the data); "
-        "decay rate m is 1 / decays[m]. Without them, `scales` of them are read off the data.",
+        "decay rate m is 1 / decays[m]. Without them, `scales` of them are learned.",
     )
-    scales: int = Field(default=5, ge=1, description="Number of time scales read off the data.")
+    scales: int = Field(default=3, ge=1, description="Number of time scales that are learned.")
     marks: Literal["log", "linear"] = Field(
         default="log", description="Weight of an event of count c: log2(1 + c) or c."
     )
@@ -37,7 +37,7 @@ class HawkesSettings(BaseModel):
     dropout: Share = Field(default=0.1, description="In the blocks and before the head.")
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=64, ge=1, description="Sequences per step.")
-    learning_rate: Positive = Field(default=3e-3, description="Its peak; warm-up, then a cosine.")
+    learning_rate: Positive = Field(default=5e-3, description="Its peak; warm-up, then a cosine.")
     weight_decay: float = Field(default=0.01, ge=0)
     clip: Positive = Field(default=1.0, description="Largest norm of the gradient.")
     validation_share: Share = Field(

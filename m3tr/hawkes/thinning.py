@@ -48,6 +48,7 @@ class _Lanes(NamedTuple):
     last: np.ndarray  # (P,) float64, time of the last event, 0 before the first
     end: np.ndarray  # (P,) float64
     x: np.ndarray  # (P, M, K) excitation of each receiver
+    gate: np.ndarray  # (P, K) factor of the classical part
     z: np.ndarray  # (P, R + 1, K) the splines at the knots
     state: np.ndarray  # (P,) uint64, random state
     memory: Memory
@@ -133,7 +134,7 @@ def _started(
             rows,
             _Lanes(
                 rows[of], np.tile(np.arange(paths), len(part)), part.end.numpy()[of], last[of],
-                end[rows][of], x[of], found.z.double().numpy()[of], state, [h[of] for h in memory],
+                end[rows][of], x[of], found.gate.numpy()[of], found.z.double().numpy()[of], state, [h[of] for h in memory],
             ),
         )  # fmt: skip
 
@@ -144,7 +145,7 @@ def _neural(model: MambaHawkes, lanes: _Lanes, fixed: tuple[Any, ...], max_event
     last, memory, out = lanes.last.copy(), lanes.memory, []
     kind, count = np.empty(len(on), dtype=np.int64), np.empty(len(on))
     for n in range(max_events + 1):
-        moving = (on, lanes.now, last, lanes.end, lanes.x, lanes.z, lanes.state)
+        moving = (on, lanes.now, last, lanes.end, lanes.x, lanes.gate, lanes.z, lanes.state)
         _advance(*moving, *fixed, kind, count)  # type: ignore[call-arg]
         alive = kind[on] >= 0
         keep = torch.from_numpy(alive)
@@ -157,6 +158,7 @@ def _neural(model: MambaHawkes, lanes: _Lanes, fixed: tuple[Any, ...], max_event
         tied = _one_event(lanes.now[on], last[on], kind[on], count[on], model)
         context, memory = step(model.net, memory, tied, model.beta, model.knots)
         lanes.z[on] = model.splines(context).numpy()
+        lanes.gate[on] = model.gate(context).numpy()
         last[on] = lanes.now[on]
     if not out:
         return _paths(lanes, np.empty(0, np.int64), *(np.empty(0) for _ in range(3)))
@@ -168,7 +170,7 @@ def _neural(model: MambaHawkes, lanes: _Lanes, fixed: tuple[Any, ...], max_event
 def _classical(lanes: _Lanes, fixed: tuple[Any, ...], max_events: int) -> Paths:
     """Without the network a path runs to its end; it is counted, then run again and kept."""
     n = np.zeros(len(lanes.row), dtype=np.int64)
-    start = (lanes.now, lanes.last, lanes.end, lanes.x, lanes.z, lanes.state)
+    start = (lanes.now, lanes.last, lanes.end, lanes.x, lanes.gate, lanes.z, lanes.state)
     none = (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0))
     first = np.zeros(len(n), dtype=np.int64)
     _run(*start, *fixed, max_events, n, first, *none)  # type: ignore[call-arg]
@@ -213,7 +215,7 @@ def _softplus(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _next(t, last, end, x, z, rng, mu, beta, knots, scale):  # type: ignore[no-untyped-def]
+def _next(t, last, end, x, gate, z, rng, mu, beta, knots, scale):  # type: ignore[no-untyped-def]
     """Time and kind of a path's next event; kind -1 at `end`. `x` (M, K) decays up to there."""
     M, K = x.shape
     R = knots.shape[0] - 1
@@ -226,9 +228,10 @@ def _next(t, last, end, x, z, rng, mu, beta, knots, scale):  # type: ignore[no-u
         u = min(max((t - last - knots[p]) / (knots[p + 1] - knots[p]), 0.0), 1.0) if p < R else 0.0
         bound = 0.0
         for k in range(K):
-            bound += mu[k]
+            excited = mu[k]
             for m in range(M):
-                bound += x[m, k]
+                excited += x[m, k]
+            bound += gate[k] * excited
             if scale[k] > 0.0:
                 g = z[p, k]
                 if p < R:
@@ -249,9 +252,10 @@ def _next(t, last, end, x, z, rng, mu, beta, knots, scale):  # type: ignore[no-u
             u = min(max((t - last - knots[p]) / (knots[p + 1] - knots[p]), 0.0), 1.0)
         total = 0.0
         for k in range(K):
-            total += mu[k]
+            excited = mu[k]
             for m in range(M):
-                total += x[m, k]
+                excited += x[m, k]
+            total += gate[k] * excited
             if scale[k] > 0.0:
                 g = z[p, k]
                 if p < R:
@@ -278,19 +282,21 @@ def _mark(kind, x, rng, jump, draws, size):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _advance(  # type: ignore[no-untyped-def]
-    on, now, last, end, x, z, state, mu, jump, beta, knots, scale, draws, size, kind, count
+    on, now, last, end, x, gate, z, state, mu, jump, beta, knots, scale, draws, size, kind, count
 ):
     """The next event of the paths `on`; `now`, `x`, `state`, `kind` and `count` are overwritten."""
     for i in on:
         rng = state[i : i + 1]
-        now[i], kind[i] = _next(now[i], last[i], end[i], x[i], z[i], rng, mu, beta, knots, scale)
+        now[i], kind[i] = _next(
+            now[i], last[i], end[i], x[i], gate[i], z[i], rng, mu, beta, knots, scale
+        )
         if kind[i] >= 0:
             count[i] = _mark(kind[i], x[i], rng, jump, draws, size)
 
 
 @njit(cache=True, parallel=True)
 def _run(  # type: ignore[no-untyped-def]
-    now, last, end, x, z, state, mu, jump, beta, knots, scale, draws, size,
+    now, last, end, x, gate, z, state, mu, jump, beta, knots, scale, draws, size,
     limit, n, first, time, kind, count,
 ):  # fmt: skip
     """Every path to its end, at most `limit` events; `n` counts them, `time` keeps some."""
@@ -298,7 +304,7 @@ def _run(  # type: ignore[no-untyped-def]
         rng, excited, t = state[i : i + 1].copy(), x[i].copy(), now[i]
         found = 0
         while found < limit:
-            t, k = _next(t, last[i], end[i], excited, z[i], rng, mu, beta, knots, scale)
+            t, k = _next(t, last[i], end[i], excited, gate[i], z[i], rng, mu, beta, knots, scale)
             if k < 0:
                 break
             c = _mark(k, excited, rng, jump, draws, size)

@@ -17,6 +17,7 @@ from m3tr.hawkes.thinning import simulate_paths
 
 SMALL = HawkesSettings(scales=2, width=8, state=4, layers=1, knots=3, epochs=2, batch_size=8)
 CLASSICAL = SMALL.model_copy(update={"context": False})
+GIVEN = CLASSICAL.model_copy(update={"decays": [0.1, 1.0], "scales": 2})
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def frame(truth, windows) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(frame, windows) -> PointProcess:
-    return hawkes.fit(frame, CLASSICAL, windows, learn_decays=True)
+    return hawkes.fit(frame, CLASSICAL, windows)
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +136,13 @@ def test_errors_are_known_for_fitted_classical_processes_only(neural, truth):
 
 def test_penalties_find_zeros(frame, windows):
     fits = [
-        hawkes.fit(frame, CLASSICAL, windows, penalty=name, strength=strength)
+        hawkes.fit(frame, GIVEN, windows, penalty=name, strength=strength)
         for name, strength in [("none", None), ("lasso", 0.01), ("scad", None), ("lasso", 10.0)]
     ]
     active = [int((f.model.alpha > 0).sum()) for f in fits]
     assert active[0] >= active[1] >= active[2] > active[3] == 0
     held = [f"v{i}" for i in range(5)]
-    tuned = hawkes.fit(frame, CLASSICAL, windows, penalty="mcp", held=held)
+    tuned = hawkes.fit(frame, GIVEN, windows, penalty="mcp", held=held)
     assert tuned.estimate is not None and tuned.estimate.penalty == "mcp"
 
 

@@ -7,8 +7,9 @@ import torch
 
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, batch
+from m3tr.hawkes.training import fit
 from m3tr.hawkes.forecast import expected_counts
-from m3tr.hawkes.likelihood import fit, log_likelihood
+from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.representation import represent
 from m3tr.hawkes.residuals import compensator_increments

@@ -48,11 +48,14 @@ def same(one: PointProcess, two: PointProcess, data, seconds: float, tolerance: 
 
 
 @pytest.mark.parametrize("unit", SECONDS)
-@pytest.mark.parametrize("options", [{}, {"learn_decays": True}, {"penalty": "scad"}])
-def test_the_classical_process(data, unit, options):
-    seconds, settings = SECONDS[unit], HawkesSettings(context=False, scales=2)
-    one = hawkes.fit(data[0], settings, data[1], **options)
-    two = hawkes.fit(in_unit(data[0], seconds), settings, in_unit(data[1], seconds), **options)
+@pytest.mark.parametrize(("decays", "penalty"), [(None, "none"), ([0.5, 3e3], "scad")])
+def test_the_classical_process(data, unit, decays, penalty):
+    seconds, settings = SECONDS[unit], HawkesSettings(context=False, scales=2, decays=decays)
+    scaled = settings.model_copy(update={"decays": decays and [d / seconds for d in decays]})
+    other = (in_unit(data[0], seconds), scaled, in_unit(data[1], seconds))
+    one, two = (
+        hawkes.fit(*given, penalty=penalty) for given in ((data[0], settings, data[1]), other)
+    )
     same(one, two, data, seconds, 1e-6)
     errors = [p.standard_errors.filter(pl.col("parameter") == "alpha") for p in (one, two)]
     assert np.allclose(errors[0]["value"], errors[1]["value"], atol=1e-6)

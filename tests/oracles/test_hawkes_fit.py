@@ -9,8 +9,9 @@ from scipy.stats import chi2
 from m3tr.errors import InputError
 from m3tr.hawkes import classical, kernels
 from m3tr.hawkes.events import batch
+from m3tr.hawkes.training import fit
 from m3tr.hawkes.kernels import Sequences
-from m3tr.hawkes.likelihood import fit, log_likelihood, mean_log_likelihood
+from m3tr.hawkes.likelihood import log_likelihood, mean_log_likelihood
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.hawkes.simulate import simulate
 
