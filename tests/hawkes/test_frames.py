@@ -134,10 +134,6 @@ CLASSICAL = hawkes.HawkesSettings(context=False)
         ({"penalty": "ridge"}, "not one of none, lasso"),
         ({"strength": 0.1}, "a strength needs a penalty"),
         ({"penalty": "lasso", "settings": None}, "context=False"),
-        (
-            {"learn_decays": True, "settings": CLASSICAL.model_copy(update={"decays": [1.0]})},
-            "drop",
-        ),
         ({"held": ["a"]}, "neither is open"),
         ({"held": ["x"], "penalty": "lasso"}, "'x' is not in the data"),
         ({"held": [], "penalty": "lasso"}, "names no sequence"),

@@ -37,7 +37,7 @@ def frame(truth, windows) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(frame, windows) -> PointProcess:
-    return hawkes.fit(frame, CLASSICAL, windows, learn_decays=True)
+    return hawkes.fit(frame, CLASSICAL, windows)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def same(one: PointProcess, two: PointProcess, data, seconds: float, tolerance: 
 
 
 @pytest.mark.parametrize("unit", SECONDS)
-@pytest.mark.parametrize("options", [{}, {"learn_decays": True}, {"penalty": "scad"}])
+@pytest.mark.parametrize("options", [{}, {"penalty": "scad"}])
 def test_the_classical_process(data, unit, options):
     seconds, settings = SECONDS[unit], HawkesSettings(context=False, scales=2)
     one = hawkes.fit(data[0], settings, data[1], **options)
