@@ -16,9 +16,9 @@ import torch
 from benchmarks import peers
 from benchmarks.tpp_taxi import KINDS, SETTINGS, event_batch, events, read
 from m3tr.hawkes.events import EventBatch
-from m3tr.hawkes.training import Training, start_context
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
+from m3tr.hawkes.training import Training, start_context
 
 PEERS = ("NHP", "THP", "S2P2")  # AttNHP costs about as much as the three together
 BATCH = 64

@@ -21,11 +21,11 @@ from benchmarks.tpp_taxi import difference
 from benchmarks.workspaces import real_data
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, batch, buckets
-from m3tr.hawkes.training import fit
 from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.residuals import compensator_increments, ks
 from m3tr.hawkes.settings import HawkesSettings
+from m3tr.hawkes.training import fit
 
 OURS = "MambaHawkes"
 SCALES = 4  # exponentials of every row

@@ -17,9 +17,9 @@ from benchmarks import peers
 from benchmarks.workspaces import real_data
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, batch
-from m3tr.hawkes.training import fit
 from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.settings import HawkesSettings
+from m3tr.hawkes.training import fit
 
 OURS = "MambaHawkes"
 KINDS = [str(k) for k in range(10)]

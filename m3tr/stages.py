@@ -116,8 +116,8 @@ def trajectories(workspace: Path) -> Report:
 
     from m3tr.data.windows import event_rows, feedback_kinds, observed
     from m3tr.hawkes.events import batch
-    from m3tr.hawkes.training import fit
     from m3tr.hawkes.likelihood import mean_log_likelihood
+    from m3tr.hawkes.training import fit
     from m3tr.model.queries import temporal_representation
 
     with running("trajectories", workspace) as (params, report):

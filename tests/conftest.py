@@ -102,9 +102,9 @@ def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
     """Queries of every split; fits the point process where none is given."""
     from m3tr.data.windows import event_rows, observed
     from m3tr.hawkes.events import batch
-    from m3tr.hawkes.training import fit
     from m3tr.hawkes.representation import represent
     from m3tr.hawkes.settings import HawkesSettings
+    from m3tr.hawkes.training import fit
     from m3tr.model.queries import Queries
 
     examples = world.examples

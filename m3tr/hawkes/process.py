@@ -1,6 +1,7 @@
 """The Mamba-Hawkes process; with its parts switched off, the classical Hawkes and the Poisson.
 
-    lambda_k(t) = q_ik (mu_k + sum_{m,k'} alpha[m,k,k'] beta_m S[m,k'](t)) + s_k softplus(g_ik(t - t_i))
+    lambda_k(t) = q_ik (mu_k + sum_{m,k'} alpha[m,k,k'] beta_m S[m,k'](t))
+                       + s_k softplus(g_ik(t - t_i))
 
 `S[m,k'](t)` sums `g(count) exp(-beta_m (t - t_j))` over the events of kind `k'` before `t`; `t_i`
 is the last event time before `t` (0 before the first). `g_ik` is a linear spline in elapsed time
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import elu
 
 from m3tr.errors import InputError
 from m3tr.hawkes.context import Context
@@ -28,9 +30,6 @@ from m3tr.hawkes.events import EventBatch, Ties, ties, weight
 from m3tr.hawkes.scan import impulse_states
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.hawkes.spline import spline_softplus
-
-# softplus(ONE) = 1
-ONE = math.log(math.e - 1)
 
 
 @dataclass(frozen=True)
@@ -174,8 +173,11 @@ class MambaHawkes(nn.Module):
         return HistoryPath(tied, left[:, :G], area, right, state, context, gate, z_last)
 
     def gate(self, context: Tensor) -> Tensor:
-        """Factor of the classical part after each context vector, (..., width) to (..., K)."""
-        return torch.nn.functional.softplus(self.gain(context).double() + ONE)
+        """Factor of the classical part after each context vector, (..., width) to (..., K).
+
+        `exp(x)` below 0 and `1 + x` above, for a linear map `x` that is 0 before training.
+        """
+        return 1 + elu(self.gain(context).double())
 
     def splines(self, context: Tensor) -> Tensor:
         """(..., width) context vectors to the splines' values at the knots, (..., R + 1, K)."""
@@ -204,8 +206,8 @@ class MambaHawkes(nn.Module):
             excitation = torch.einsum("mkl,bqml->bqk", self._jump, S)
         if self.settings.context:
             c = self.net(tied, self.beta, self.knots)[rows, last]
-            background, excitation = background * self.gate(c), excitation * self.gate(c)
-            z = self.splines(c)
+            gate, z = self.gate(c), self.splines(c)
+            background, excitation = gate * background, gate * excitation
             value, _ = spline_softplus(z.flatten(0, 1), self.knots, wait.flatten())
             softplus = self.scale * value.view_as(background)
         return torch.stack([background, excitation, softplus])

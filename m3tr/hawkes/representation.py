@@ -5,7 +5,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from m3tr.hawkes.events import EventBatch, buckets
-from m3tr.hawkes.forecast import mean_path, with_counts
+from m3tr.hawkes.forecast import with_counts
+from m3tr.hawkes.mean import mean_path
 from m3tr.hawkes.process import MambaHawkes
 
 # trailing parts of the window, whose counts tell a rise from a decline

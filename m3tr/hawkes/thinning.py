@@ -134,7 +134,8 @@ def _started(
             rows,
             _Lanes(
                 rows[of], np.tile(np.arange(paths), len(part)), part.end.numpy()[of], last[of],
-                end[rows][of], x[of], found.gate.numpy()[of], found.z.double().numpy()[of], state, [h[of] for h in memory],
+                end[rows][of], x[of], found.gate.numpy()[of], found.z.double().numpy()[of], state,
+                [h[of] for h in memory],
             ),
         )  # fmt: skip
 

@@ -7,13 +7,13 @@ import torch
 
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, batch
-from m3tr.hawkes.training import fit
 from m3tr.hawkes.forecast import expected_counts
 from m3tr.hawkes.likelihood import log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.representation import represent
 from m3tr.hawkes.residuals import compensator_increments
 from m3tr.hawkes.settings import HawkesSettings
+from m3tr.hawkes.training import fit
 
 SMALL = HawkesSettings(decays=[0.05, 1.0], width=8, state=4, epochs=2, batch_size=8)
 

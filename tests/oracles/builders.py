@@ -29,6 +29,8 @@ def neural(kinds=("a", "b"), seed=0, **settings) -> MambaHawkes:
         if model.settings.context:
             model.head.weight.normal_()
             model.head.bias.normal_()
+            model.gain.weight.normal_(std=0.3)
+            model.gain.bias.zero_()
             model.net.start.normal_()
             model.knots.copy_(2.0 * torch.linspace(0, 1, len(model.knots)) ** 2)
         model.unit.fill_(0.3)

@@ -84,7 +84,7 @@ def test_time_rescaling_accepts_a_random_process(build, settings):
 
 
 def test_without_feedback_counts_are_poisson(build):
-    model = set_(build.neural(), alpha=0.0, head__weight=0.0, head__bias=0.7)
+    model = set_(build.neural(), alpha=0.0, head__weight=0.0, head__bias=0.7, gain__weight=0.0)
     rate = (model.mu + model.scale * np.logaddexp(0, 0.7)).detach().numpy()
     found = gathered(model, nothing(), np.array([2.0]), paths=3000, seed=2)
     counts = np.zeros((3000, 2))
@@ -96,7 +96,7 @@ def test_without_feedback_counts_are_poisson(build):
 
 def test_a_renewal_process_obeys_the_renewal_equation(build):
     """A spline that no event changes: mean counts solve `m = F + f * m`, by quadrature."""
-    model = set_(build.neural(kinds=("a",), seed=5), alpha=0.0, head__weight=0.0)
+    model = set_(build.neural(kinds=("a",), seed=5), alpha=0.0, head__weight=0.0, gain__weight=0.0)
     set_(model, head__bias=[2.0, -3.0, 1.5, -1.0, 3.0])  # one kind: the values at the knots
     grid, h = np.linspace(0, 3, 3001, retstep=True)
     empty = nothing()
@@ -120,7 +120,9 @@ def test_a_renewal_process_obeys_the_renewal_equation(build):
 def test_the_classical_limit_is_the_classical_simulator(build, context):
     offspring = np.array([[[0.3, 0.1], [0.0, 0.2]], [[0.2, 0.0], [0.3, 0.2]]])
     if context:  # a softplus part that is there and adds nothing
-        model = set_(build.neural(decays=[0.05, 0.8]), log_s=-60.0, alpha=offspring)
+        model = set_(
+            build.neural(decays=[0.05, 0.8]), log_s=-60.0, alpha=offspring, gain__weight=0.0
+        )
         model.unit.fill_(1.0)
         set_(model, log_mu=np.log([4.0, 1.0]))
     else:

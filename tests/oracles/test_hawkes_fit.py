@@ -9,11 +9,11 @@ from scipy.stats import chi2
 from m3tr.errors import InputError
 from m3tr.hawkes import classical, kernels
 from m3tr.hawkes.events import batch
-from m3tr.hawkes.training import fit
 from m3tr.hawkes.kernels import Sequences
 from m3tr.hawkes.likelihood import log_likelihood, mean_log_likelihood
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.hawkes.simulate import simulate
+from m3tr.hawkes.training import fit
 
 MU = np.array([10.0, 4.0])
 ALPHA = np.array([[[0.3, 0.1], [0.0, 0.2]], [[0.2, 0.0], [0.2, 0.2]]])

@@ -82,6 +82,8 @@ def test_without_softplus_it_is_the_classical_process(build):
         plain.alpha.copy_(model.alpha)
         plain.log_mu.copy_(model.log_mu)
         model.log_s.fill_(-800.0)  # s = 0: the softplus term is off
+        model.gain.weight.fill_(0.0)  # and no gate
+        model.gain.bias.fill_(0.0)
     a, b = log_likelihood(model, events).total, log_likelihood(plain, events).total
     assert torch.equal(a, b)
 
@@ -90,7 +92,14 @@ def test_gradients_against_finite_differences(build):
     model, events = build.neural(width=4, state=3), build.events((6, 3))
     total = log_likelihood(model, events).total.sum()
     block = model.net.blocks[0]
-    outer = [model.alpha, model.log_mu, model.head.bias, model.log_s, model.net.start]
+    outer = [
+        model.alpha,
+        model.log_mu,
+        model.head.bias,
+        model.gain.weight,
+        model.log_s,
+        model.net.start,
+    ]
     for parameter in [*outer, block.log_scale, block.select.weight]:
         (gradient,) = torch.autograd.grad(total, parameter, retain_graph=True)
         kept = parameter.detach().clone()
