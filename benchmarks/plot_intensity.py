@@ -18,9 +18,10 @@ HOURS = 2.0
 ZOOM = (20.0, 25.0)  # minutes
 EPOCHS, QUICK_EPOCHS = 20, 2
 PARTS = {
-    "intensity": ("total", "#1a1a1a", 1.2),
-    "softplus": ("softplus part: the context network", "#c2410c", 1.2),
-    "classical": ("classical part: background and excitation", "#2563eb", 1.2),
+    "intensity": ("total", "#1a1a1a", "-"),
+    "softplus": ("softplus part", "#c2410c", "-"),
+    "classical": ("classical part", "#2563eb", "-"),
+    "ungated": ("classical part without its gate", "#93b4f5", "--"),
 }
 
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """`{nats, softplus_share, ks_statistic}` of the cascade; a picture with `--plot`."""
+    """`{nats, softplus_share, mean_gate, ks_statistic}` of the cascade; a picture with `--plot`."""
     log = retweets()
     windows = log.windows.filter(pl.col("sequence") != options.cascade)
     if options.quick:
@@ -46,14 +47,17 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     times = own.filter(pl.col("time") <= HOURS)["time"].to_numpy()
     # on both sides of every jump, and between
     grid = np.concatenate([np.linspace(1e-6, HOURS, 6000), times[times > 0], times + 1e-9])
+    gate = pl.col("background") / float(process.model.mu[0])
     found = process.intensity(own, np.sort(grid), window).with_columns(
-        classical=pl.col("background") + pl.col("excitation")
+        classical=pl.col("background") + pl.col("excitation"), gate=gate
     )
+    found = found.with_columns(ungated=pl.col("classical") / pl.col("gate"))
     if options.plot is not None:
         draw(found, times, options.plot)
     figures = {
         "nats": process.log_likelihood(own, window).per_event,
         "softplus_share": _area(found, "softplus") / _area(found, "intensity"),
+        "mean_gate": _area(found, "gate") / HOURS,
         "ks_statistic": float(process.residuals(own, window).ks()["statistic"][0]),
     }
     print(f"cascade {options.cascade}: {len(own)} events in {window['end'][0]} hours")
@@ -77,17 +81,17 @@ def draw(found: pl.DataFrame, times: np.ndarray, path: Path) -> None:
     edges = np.arange(0, HOURS * 60 + 1)
     number = np.histogram(times * 60, edges)[0]
     above.stairs(number, edges, fill=True, color="0.85", label="retweets in the minute")
-    for name, (label, color, width) in PARTS.items():
+    for name, (label, color, style) in PARTS.items():
         rate = found[name].to_numpy() / 60  # per minute
         area = np.concatenate([[0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(minute))])
         mean = np.diff(np.interp(edges, minute, area))
-        above.plot(edges[:-1] + 0.5, mean, color=color, linewidth=width, label=label)
-        below.plot(minute[near], rate[near], color=color, linewidth=width)
+        above.plot(edges[:-1] + 0.5, mean, color=color, linestyle=style, linewidth=1.2, label=label)
+        below.plot(minute[near], rate[near], color=color, linestyle=style, linewidth=1.2)
     above.axvspan(*ZOOM, color="#facc15", alpha=0.35, linewidth=0)
     above.set(xlim=(0, HOURS * 60), yscale="log", ylabel="per minute, mean of the minute")
     above.set_ylim(0.1, 1.5 * number.max())
     inside = times[(times * 60 >= ZOOM[0]) & (times * 60 <= ZOOM[1])] * 60
-    top = found["intensity"].to_numpy()[near].max() / 60
+    top = found.select("intensity", "ungated").to_numpy()[near].max() / 60
     below.vlines(inside, -0.09 * top, -0.03 * top, color="0.25", linewidth=0.7)
     below.set(xlim=ZOOM, ylabel="per minute", xlabel="minutes after the first tweet")
     below.set_ylim(-0.12 * top, 1.05 * top)
