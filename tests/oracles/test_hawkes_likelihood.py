@@ -100,8 +100,9 @@ def test_gradients_against_finite_differences(build):
         model.log_s,
         model.net.start,
     ]
-    for parameter in [*outer, block.log_scale, block.select.weight]:
-        (gradient,) = torch.autograd.grad(total, parameter, retain_graph=True)
+    learned = [*outer, block.log_scale, block.select.weight]
+    gradients = torch.autograd.grad(total, learned)
+    for parameter, gradient in zip(learned, gradients, strict=True):
         kept = parameter.detach().clone()
 
         def value(flat, parameter=parameter, kept=kept):
