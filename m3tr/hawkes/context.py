@@ -60,7 +60,11 @@ class AttentionBlock(nn.Module):
     def forward(self, u: Tensor, wait: Tensor, rates: Tensor) -> Tensor:
         """(B, G, width) tokens to (B, G, width); elapsed time is in the tokens alone."""
         B, G, width = u.shape
-        parts = self.enter(self.norms[0](u)).view(B, G, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        parts = (
+            self.enter(self.norms[0](u))
+            .view(B, G, 3, self.heads, width // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         q, k, v = parts.unbind(0)
         read = scaled_dot_product_attention(q, k, v, is_causal=True)
         u = u + self.drop(self.leave(read.transpose(1, 2).reshape(B, G, width)))

@@ -119,9 +119,7 @@ def kind_column(kinds: Kinds, number: np.ndarray) -> pl.Series:
 
 def times_of(times: Any, sample: Sample) -> torch.Tensor:
     """(Q,) times, each in every sequence, as (B, Q) times since the start of each window."""
-    asked = np.asarray(times, dtype=np.float64)
-    if asked.ndim != 1 or not np.isfinite(asked).all():
-        raise InputError("times: pass a flat list of finite numbers, in the unit of the events.")
+    asked = numbers(times, "times")
     since = asked[None, :] - sample.start[:, None]
     if (since < 0).any():
         row, column = (int(i[0]) for i in np.nonzero(since < 0))
@@ -130,6 +128,17 @@ def times_of(times: Any, sample: Sample) -> torch.Tensor:
             f"{sample.ids[row]!r}; ask for later times."
         )
     return torch.from_numpy(since)
+
+
+def numbers(values: Any, what: str) -> np.ndarray:
+    """A number or a flat list of finite numbers, (Q,) float64."""
+    try:
+        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        found = np.full(1, np.nan)
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise InputError(f"{what}: pass a flat list of finite numbers, in the unit of the events.")
+    return found
 
 
 def _columns(frame: Any, what: str, names: tuple[str, ...]) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from m3tr.hawkes import likelihood
 from m3tr.hawkes.classical import ClassicalFit
 from m3tr.hawkes.events import EventBatch, buckets
 from m3tr.hawkes.forecast import forecast_rows
-from m3tr.hawkes.frames import Kinds, Sample, checked_kinds, kind_column, read, times_of
+from m3tr.hawkes.frames import Kinds, Sample, checked_kinds, kind_column, numbers, read, times_of
 from m3tr.hawkes.parameters import classical_process, error_table
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.residuals import Residuals, compensator_increments
@@ -141,7 +141,7 @@ class PointProcess:
             for rows in _parts(sample.events):
                 parts[:, rows] = self.model.parts(sample.events.select(rows), asked[rows])
         flat = parts.reshape(3, -1).numpy()
-        shown = np.broadcast_to(np.asarray(times, dtype=np.float64)[None, :, None], (B, Q, K))
+        shown = np.broadcast_to(numbers(times, "times")[None, :, None], (B, Q, K))
         return pl.DataFrame(
             [
                 sample.repeated(Q * K).alias("sequence"),
@@ -204,10 +204,11 @@ class PointProcess:
         seed : int
             Path `p` of sequence `i` is a function of `(seed, i, p)` and the history.
         """
-        if not (np.isfinite(lead) and lead >= 0) or paths < 1:
-            raise InputError("continuations: the lead must not be negative, and paths at least 1.")
+        ahead = numbers(lead, "lead")
+        if len(ahead) != 1 or ahead[0] < 0 or paths < 1:
+            raise InputError("continuations: one lead, not negative, and at least 1 path.")
         sample = read(frame, windows, self.kinds)
-        until = sample.events.end.numpy() + lead
+        until = sample.events.end.numpy() + ahead
         blocks = simulate_paths(
             self.model, sample.events, until, paths, seed, self.marks, max_events
         )
@@ -255,9 +256,9 @@ class PointProcess:
             which says what the mean is: `exact` (closed form; a classical process, all counts 1),
             `simulated` (of the paths) or `plug-in` (without quantiles; see docs/hawkes.md).
         """
-        asked = np.atleast_1d(np.asarray(leads, dtype=np.float64))
-        if asked.ndim != 1 or not len(asked) or not (np.isfinite(asked) & (asked >= 0)).all():
-            raise InputError("forecast: leads must be finite numbers, none of them negative.")
+        asked = numbers(leads, "leads")
+        if not len(asked) or (asked < 0).any():
+            raise InputError("forecast: leads: at least one is needed, and none may be negative.")
         if not all(0 < q < 1 for q in quantiles) or (len(quantiles) and paths < 1):
             raise InputError("forecast: quantiles lie between 0 and 1, and paths is at least 1.")
         if of not in ("events", "counts"):

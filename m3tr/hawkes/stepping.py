@@ -32,7 +32,7 @@ def memory_of(net: Context, tied: Ties, beta: Tensor, knots: Tensor) -> Memory:
     rates, slow = _clock(net, beta)
     wait = (tied.step[:, :G] * slow).to(u.dtype)
     out = []
-    for block in _blocks(net):
+    for block in blocks_of(net):
         x, _, B_, _ = _selected(block, u)
         h = x.new_zeros(B, x.shape[-1], net.state)
         if G:
@@ -68,7 +68,7 @@ def step(
     rates, slow = _clock(net, beta)
     wait = (tied.step[:, 0] * slow).to(u.dtype)
     after = []
-    for block, h in zip(_blocks(net), memory, strict=True):
+    for block, h in zip(blocks_of(net), memory, strict=True):
         x, gate, B, C = _selected(block, u)
         h, y = impulse_step(h, x, wait, _decay(block, rates), B, C)
         y = y + block.skip * x
@@ -77,7 +77,8 @@ def step(
     return net.norm(u), after
 
 
-def _blocks(net: Context) -> list[ScanBlock]:
+def blocks_of(net: Context) -> list[ScanBlock]:
+    """The blocks of a network that has a state; `InputError` for attention."""
     blocks = [block for block in net.blocks if isinstance(block, ScanBlock)]
     if len(blocks) < len(net.blocks):
         raise InputError(

@@ -21,7 +21,7 @@ from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, Ties, weight
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.simulate import streams, uniform
-from m3tr.hawkes.stepping import Memory, memory_of, step
+from m3tr.hawkes.stepping import Memory, blocks_of, memory_of, step
 
 # paths that the network steps together
 LANES = 4096
@@ -90,6 +90,8 @@ def simulate_paths(
     InputError
         Where a path reaches `max_events`, or the encoder is attention.
     """
+    if model.settings.context:
+        blocks_of(model.net)  # attention is refused before anything is computed
     K = len(model.kinds)
     table = [np.ones(1)] * K if marks is None else marks
     size = np.array([len(counts) for counts in table])

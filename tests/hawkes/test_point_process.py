@@ -266,7 +266,9 @@ def test_wrong_questions_get_a_sentence(truth, frame, windows):
         (lambda: truth.simulate(3), "needs an end"),
         (lambda: truth.simulate(windows, end=1.0), "not both"),
         (lambda: truth.simulate(windows, max_events=3), "reached 3 events"),
-        (lambda: truth.continuations(frame, -1.0), "must not be negative"),
+        (lambda: truth.continuations(frame, -1.0), "not negative"),
+        (lambda: truth.continuations(frame, "soon"), "lead: pass a flat list of finite numbers"),
+        (lambda: truth.intensity(frame, ["noon"]), "times: pass a flat list of finite numbers"),
         (lambda: truth.forecast(frame, []), "leads"),
         (lambda: truth.forecast(frame, [float("nan")]), "leads"),
         (lambda: truth.forecast(frame, [1.0], quantiles=(1.0,)), "between 0 and 1"),
@@ -281,5 +283,6 @@ def test_wrong_questions_get_a_sentence(truth, frame, windows):
 
 def test_attention_cannot_be_simulated_and_says_so(build):
     model = build.neural(encoder="transformer", width=8)
+    assert torch.isfinite(log_likelihood(model, build.events((0,))).total).all()
     with pytest.raises(InputError, match="encoder="):
         next(simulate_paths(model, build.events((3,)), np.array([4.0]), 1, seed=0))
