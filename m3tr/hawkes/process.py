@@ -103,9 +103,10 @@ class MambaHawkes(nn.Module):
             self.net = Context(K, settings)
             self.head = nn.Linear(settings.width, K * (settings.knots + 1))
             self.log_s = nn.Parameter(torch.zeros(K, dtype=f64))
-            self.gain = nn.Linear(settings.width, K)
-            nn.init.zeros_(self.gain.weight)
-            nn.init.zeros_(self.gain.bias)
+            if settings.gate:
+                self.gain = nn.Linear(settings.width, K)
+                nn.init.zeros_(self.gain.weight)
+                nn.init.zeros_(self.gain.bias)
 
     def measure(self, events: EventBatch) -> None:
         """Set the scales of time and the mean marks to those of the training sequences."""
@@ -177,6 +178,8 @@ class MambaHawkes(nn.Module):
 
         `exp(x)` below 0 and `1 + x` above, for a linear map `x` that is 0 before training.
         """
+        if not self.settings.gate:
+            return torch.ones(*context.shape[:-1], len(self.kinds), dtype=torch.float64)
         return 1 + elu(self.gain(context).double())
 
     def splines(self, context: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ class HawkesSettings(BaseModel):
     )
     classical: bool = Field(default=True, description="Self- and mutual excitation (alpha).")
     context: bool = Field(default=True, description="The context network under a softplus.")
+    gate: bool = Field(
+        default=True,
+        description="The context also scales the classical part, until the next event.",
+    )
     encoder: Literal["mamba", "transformer"] = Field(
         default="mamba", description="What reads the history: a selective scan or attention."
     )
