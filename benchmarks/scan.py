@@ -1,4 +1,4 @@
-"""How fast is the selective scan on this CPU? Ours, plain torch three times, and C++, side by side."""
+"""How fast is the selective scan on this CPU? Ours, plain torch in three ways, and C++, in turn."""
 
 import argparse
 import ctypes

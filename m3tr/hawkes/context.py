@@ -32,14 +32,27 @@ class ScanBlock(nn.Module):
 
     def forward(self, u: Tensor, wait: Tensor, rates: Tensor) -> Tensor:
         """(B, G, width) tokens, (B, G) gaps and (state,) rates to (B, G, width)."""
+        x, gate, B, C = self.read(u)
+        y = impulse_scan(x, wait, self.A(rates), B, C, self.skip)
+        return self.write(u, y, gate)
+
+    def read(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Input and gate (..., width) and selections B and C (..., state) of tokens."""
         x, gate = self.enter(self.norm(u)).chunk(2, dim=-1)
         x = silu(x)
         B, C = self.select(x).chunk(2, dim=-1)
-        A = -rates * self.log_scale.exp()[:, None]  # (width, state)
-        y = impulse_scan(x, wait, A, B, C, self.skip)
+        return x, gate, B, C
+
+    def A(self, rates: Tensor) -> Tensor:  # noqa: N802
+        """Decay of each channel and state, (width, state), negative."""
+        return -rates * self.log_scale.exp()[:, None]
+
+    def write(self, u: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+        """The tokens after this block, (..., width), from the readout of its scan."""
         # impulses add up over a long history: a logarithmic squash keeps their size readable
-        read = torch.copysign(torch.log1p(y.abs()), y)
-        return u + self.drop(self.leave(read * silu(gate)))
+        squashed = torch.copysign(torch.log1p(y.abs()), y)
+        out: Tensor = u + self.drop(self.leave(squashed * silu(gate)))
+        return out
 
 
 class AttentionBlock(nn.Module):
@@ -97,14 +110,21 @@ class Context(nn.Module):
         dtype = self.start.dtype
         gap = tied.step[:, :G]
         u = self.embed(self.tokens(tied, beta, knots).to(dtype))
-        # in the longest time scale, so that no rate depends on the unit of time
-        slow, spread = beta.min(), float(beta.max() / beta.min())
-        rates = torch.logspace(0, 1, self.state, base=max(spread, 1.0 + 1e-9), dtype=dtype)
+        rates, slow = self.clock(beta)
         wait = (gap * slow).to(dtype)
         for block in self.blocks:
             u = block(u, wait, rates)
         first = self.start.expand(B, 1, -1)
         return self.drop(torch.cat([first, self.norm(u)], 1))
+
+    def clock(self, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """Decay rates (state,) of the states in the longest time scale, and one over that scale.
+
+        In it no rate depends on the unit of time.
+        """
+        slow, spread = beta.min(), float(beta.max() / beta.min())
+        dtype = self.start.dtype
+        return torch.logspace(0, 1, self.state, base=max(spread, 1.0 + 1e-9), dtype=dtype), slow
 
     @staticmethod
     def tokens(tied: Ties, beta: Tensor, knots: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ before.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
 from m3tr.errors import InputError
 from m3tr.hawkes.context import Context, ScanBlock
@@ -29,14 +28,14 @@ def memory_of(net: Context, tied: Ties, beta: Tensor, knots: Tensor) -> Memory:
     B, G = tied.time.shape
     rows, last = torch.arange(B), tied.mask.sum(1) - 1
     u = net.embed(net.tokens(tied, beta, knots).to(net.start.dtype))
-    rates, slow = _clock(net, beta)
+    rates, slow = net.clock(beta)
     wait = (tied.step[:, :G] * slow).to(u.dtype)
     out = []
     for block in blocks_of(net):
-        x, _, B_, _ = _selected(block, u)
+        x, _, B_, _ = block.read(u)
         h = x.new_zeros(B, x.shape[-1], net.state)
         if G:
-            states = impulse_states(x, wait, _decay(block, rates), B_)
+            states = impulse_states(x, wait, block.A(rates), B_)
             h = torch.where((last >= 0)[:, None, None], states[rows, last], h)
         out.append(h)
         u = block(u, wait, rates)
@@ -65,14 +64,13 @@ def step(
     memory : Memory
     """
     u = net.embed(net.tokens(tied, beta, knots).to(net.start.dtype))[:, 0]
-    rates, slow = _clock(net, beta)
+    rates, slow = net.clock(beta)
     wait = (tied.step[:, 0] * slow).to(u.dtype)
     after = []
     for block, h in zip(blocks_of(net), memory, strict=True):
-        x, gate, B, C = _selected(block, u)
-        h, y = impulse_step(h, x, wait, _decay(block, rates), B, C)
-        y = y + block.skip * x
-        u = u + block.leave(torch.copysign(torch.log1p(y.abs()), y) * silu(gate))
+        x, gate, B, C = block.read(u)
+        h, y = impulse_step(h, x, wait, block.A(rates), B, C)
+        u = block.write(u, y + block.skip * x, gate)
         after.append(h)
     return net.norm(u), after
 
@@ -86,22 +84,3 @@ def blocks_of(net: Context) -> list[ScanBlock]:
             'HawkesSettings(encoder="mamba") to simulate.'
         )
     return blocks
-
-
-def _selected(block: ScanBlock, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Input, gate and selections B and C of a block."""
-    x, gate = block.enter(block.norm(u)).chunk(2, dim=-1)
-    x = silu(x)
-    B, C = block.select(x).chunk(2, dim=-1)
-    return x, gate, B.contiguous(), C
-
-
-def _decay(block: ScanBlock, rates: Tensor) -> Tensor:
-    return -rates * block.log_scale.exp()[:, None]
-
-
-def _clock(net: Context, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """Decay rates of the states in the longest time scale, and one over that scale."""
-    slow, spread = beta.min(), float(beta.max() / beta.min())
-    dtype = net.start.dtype
-    return torch.logspace(0, 1, net.state, base=max(spread, 1.0 + 1e-9), dtype=dtype), slow
