@@ -31,7 +31,7 @@ from m3tr.hawkes.training import fit
 OURS = "MambaHawkes"
 SCALES = 4  # exponentials of every row
 EPOCHS, QUICK_EPOCHS = 20, 2
-QUICK_SEQUENCES = 100
+QUICK_SEQUENCES = 30
 RESAMPLES = 10_000
 ROWS: dict[str, dict[str, Any]] = {
     "Poisson": {"classical": False, "context": False},
