@@ -22,9 +22,11 @@ from m3tr.hawkes.kernels import Sequences, one_pass, pack, unpack
 from m3tr.hawkes.newton import Solution, solve
 from m3tr.hawkes.process import MambaHawkes
 
-# decay rates tried as starts, and how far beyond them the search may go
+# decay rates tried as starts, and how far beyond the fastest the search may go
 CANDIDATES = 10
 BEYOND = 30.0
+# a rate may be fitted as zero; its logarithm must stay finite; in mean rates
+FLOOR = 1e-12
 # step in log beta of the finite differences of the exact gradient
 STEP = 1e-4
 
@@ -115,13 +117,16 @@ def fit_classical(model: MambaHawkes, events: EventBatch) -> None:
     else:
         support = np.full(tuple(model.alpha.shape), on)
         found = fit(data, model.kinds, model.beta.numpy(), support=support)
+    put(model, found)
+
+
+def put(model: MambaHawkes, found: ClassicalFit) -> None:
+    """Set the classical part of a process to an estimate."""
     with torch.no_grad():
-        # a rate may be fitted as zero; its logarithm must stay finite
-        rate = np.maximum(found.mu * float(model.unit), 1e-8)
+        rate = np.maximum(found.mu * float(model.unit), FLOOR)
         model.log_mu.copy_(torch.from_numpy(np.log(rate)))
-        if on:
-            model.beta.copy_(torch.from_numpy(found.beta.copy()))
-            model.alpha.copy_(torch.from_numpy(found.alpha))
+        model.beta.copy_(torch.from_numpy(found.beta.copy()))
+        model.alpha.copy_(torch.from_numpy(found.alpha))
 
 
 class Problem:
@@ -141,6 +146,8 @@ class Problem:
         total = float(data.end.sum())
         self.unit = total / self.n if self.n and total > 0 else 1.0
         self.data = data.scaled(self.unit)
+        # of the longest memory that a window shows
+        self.slow = 1 / max(float(self.data.end.mean()), 1e-300) if self.n else 1.0
         number = np.bincount(data.kind, minlength=K)
         weight = np.bincount(data.kind, weights=data.weight, minlength=K)
         self.mean_weight = np.where(number > 0, weight / np.maximum(number, 1), 1.0)
@@ -177,9 +184,10 @@ class Problem:
 
         They reach from the length of a window to the short gaps between events.
         """
-        gap = np.diff(self.data.time)
-        gap = gap[gap > 0]  # a descent to the next sequence is none
-        slow = 1 / max(float(self.data.end.mean()), 1e-300) if self.n else 1.0
+        gap = np.diff(self.data.time, prepend=0.0)
+        gap = np.delete(gap, self.data.offsets[:-1][np.diff(self.data.offsets) > 0])
+        gap = gap[gap > 0]  # within a sequence
+        slow = self.slow
         fast = max(2 / float(np.quantile(gap, 0.05)) if len(gap) else 1.0, 10 * slow)
         grid = list(np.geomspace(fast, slow, max(CANDIDATES, 2 * scales)))
         chosen: list[float] = []
@@ -213,7 +221,9 @@ class Problem:
             return -float(last.value.sum() - (linear * last.theta).sum()) / scale, -slope / scale
 
         first = np.log(rates)
-        bounds = [(first.min() - np.log(BEYOND), first.max() + np.log(BEYOND))] * len(first)
+        # beyond a window's length a decay is only a trend, and its alpha no longer means offspring
+        lowest = min(np.log(self.slow), first.min())
+        bounds = [(lowest, first.max() + np.log(BEYOND))] * len(first)
         options = {"maxiter": 100, "ftol": 1e-13, "gtol": 1e-8}
         found = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
         rates = np.exp(found.x)

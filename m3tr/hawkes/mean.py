@@ -22,27 +22,6 @@ INPUTS = 8
 _MAX_GROWTH = 200.0
 
 
-def expected_univariate(
-    mu: ArrayLike, alpha: ArrayLike, beta: ArrayLike, intensity: ArrayLike, lead: ArrayLike
-) -> np.ndarray:
-    """`E N(t, t + lead]` of a univariate exponential Hawkes process; any shapes that broadcast.
-
-    `alpha` is the jump of the intensity and `intensity` its right limit at `t`. With `k = beta -
-    alpha` and `L = mu beta / k`: `L lead + (intensity - L) (1 - exp(-k lead)) / k`; at `alpha =
-    beta`, `intensity lead + mu beta lead^2 / 2`.
-    """
-    mu, alpha, beta, start, lead = (
-        np.asarray(a, dtype=np.float64) for a in (mu, alpha, beta, intensity, lead)
-    )
-    x = (beta - alpha) * lead
-    near = np.abs(x) < 1e-4
-    safe = np.where(near, 1.0, x)
-    # (1 - e^-x) / x and (x - 1 + e^-x) / x^2, by their series where the quotients lose digits
-    first = np.where(near, 1 - x / 2 + x * x / 6, -np.expm1(-safe) / safe)
-    second = np.where(near, 0.5 - x / 6 + x * x / 24, (safe + np.expm1(-safe)) / safe**2)
-    return np.asarray(start * lead * first + mu * beta * lead**2 * second)
-
-
 def mean_path(model: MambaHawkes, path: HistoryPath, leads: ArrayLike) -> Tensor:
     """Expected number of events of each kind in `(end, end + lead]`.
 

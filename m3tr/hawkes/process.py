@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import elu
@@ -142,15 +143,15 @@ class MambaHawkes(nn.Module):
         """Intensities and compensators of a batch; cost linear in the number of distinct times."""
         tied = ties(events, len(self.kinds), self.settings.marks)
         after = self.states(tied)  # (B, G + 1, M, K), right after 0, t_1, ..., t_n
-        fade = torch.exp(-tied.step[:, :, None] * self.beta)[..., None]  # (B, G + 1, M, 1)
+        passed = (tied.step[:, :, None] * self.beta)[..., None]  # (B, G + 1, M, 1)
         B, G = tied.time.shape
         left = self.mu.expand(B, G + 1, -1)  # at the end of each stretch
         area = self.mu * tied.step[:, :, None]
-        before = after * fade
+        before = after * torch.exp(-passed)
         if self.settings.classical:
             jump, direct = (a.transpose(1, 2).flatten(0, 1) for a in (self._jump, self.alpha))
             left = left + before.flatten(2) @ jump
-            area = area + (after * (1 - fade)).flatten(2) @ direct
+            area = area - (after * torch.expm1(-passed)).flatten(2) @ direct
         right, state = left[:, -1], before[:, -1]
         width = self.settings.width if self.settings.context else 0
         context = torch.zeros(B, width)
@@ -248,7 +249,13 @@ class MambaHawkes(nn.Module):
         if not (folder / "hawkes.json").exists():
             raise InputError(f"{folder}: no hawkes.json; run `m3tr trajectories` first.")
         about = json.loads((folder / "hawkes.json").read_text())
-        model = cls(about["kinds"], HawkesSettings(**about["settings"]))
+        try:
+            settings = HawkesSettings(**about["settings"])
+        except ValidationError as error:
+            raise InputError(
+                f"{folder}: written by another version of m3tr; run `m3tr trajectories` again."
+            ) from error
+        model = cls(about["kinds"], settings)
         tensors = load_file(folder / "hawkes.safetensors")
         if model.settings.context and tensors["head.weight"].dtype == torch.float64:
             model = model.double()
@@ -261,10 +268,10 @@ def quantile_knots(steps: Tensor, pieces: int) -> Tensor:
 
     All but the last lie at quantiles that crowd towards both ends, where an intensity bends most.
     """
-    inner = torch.linspace(0, 1, pieces, dtype=torch.float64)[1:]
+    inner = torch.linspace(0, 1, pieces + 1, dtype=torch.float64)[1:-1]
     share = (1 - torch.cos(math.pi * inner)) / 2
     knots = torch.zeros(pieces + 1, dtype=torch.float64)
-    knots[1:-1] = steps[((len(steps) - 1) * share[: pieces - 1]).long()]
+    knots[1:-1] = steps[((len(steps) - 1) * share).long()]
     knots[-1] = steps[-1]
     # steps on a lattice repeat: each knot lies beyond the one before it
     for r in range(2, pieces + 1):

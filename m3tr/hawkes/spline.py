@@ -1,9 +1,10 @@
 """Softplus of a linear spline, and its integral, compiled with the gradient by hand.
 
-The mathematics is that of `softplus.py`. Here every loop over the kinds is free of branches and of
-library calls, so that it compiles to vector instructions: the exponential and the logarithm are
-polynomials, and where the argument hardly changes over a piece the mean comes from the derivatives
-at its two ends (Euler and Maclaurin), which are polynomials in their sigmoids.
+The mean of softplus over a piece on which its argument runs from `a` to `b` is a difference of
+dilogarithms, `(F(b) - F(a)) / (b - a)` with `F(x) = -Li2(-e^x)`. Every loop over the kinds is free
+of branches and of library calls, so that it compiles to vector instructions: the exponential and
+the logarithm are polynomials, and where the argument hardly changes over a piece the mean comes
+from the derivatives at its two ends (Euler and Maclaurin), which are polynomials in their sigmoids.
 """
 
 import math

@@ -18,6 +18,8 @@ from m3tr.progress import track
 SHARES = (0.02, 0.1, 0.3, 0.6, 0.9)
 # learning rates relative to the network's: the logarithms of rates, and alpha
 RATES, ALPHA = 3.0, 0.3
+# rate of a kind that never happens, in mean rates
+NEVER = 1e-9
 
 
 def fit(
@@ -76,12 +78,15 @@ def _silent(kinds: Sequence[str], settings: HawkesSettings) -> MambaHawkes:
 def _split(
     events: EventBatch, settings: HawkesSettings, generator: torch.Generator
 ) -> tuple[EventBatch, EventBatch]:
-    """Training and held-out sequences; too few sequences are all used for both."""
+    """Training and held-out sequences; where a part would have no event, all are used for both."""
     n_held = round(settings.validation_share * len(events))
     if not settings.context or n_held == 0:
         return events, events
     order = torch.randperm(len(events), generator=generator)
-    return events.select(order[n_held:]), events.select(order[:n_held])
+    parts = events.select(order[n_held:]), events.select(order[:n_held])
+    if not all(bool((part.mask & (part.time > 0)).any()) for part in parts):
+        return events, events
+    return parts
 
 
 def start_context(model: MambaHawkes, events: EventBatch) -> None:
@@ -117,7 +122,7 @@ def _hazard(model: MambaHawkes, events: EventBatch) -> Tensor:
     number.index_add_(0, piece[scored], tied.number[scored])
     spent = spent.sum((0, 1))[:, None]
     prior = number.sum(0) / spent.sum()  # one event of each kind at its mean rate
-    hazard = (number + 1) / (spent + 1 / prior.clamp(min=1e-12))
+    hazard = (number + 1) / (spent + 1 / prior.clamp(min=NEVER / float(model.unit)))
     return torch.cat([hazard[:1], (hazard[1:] * hazard[:-1]).sqrt(), hazard[-1:]])
 
 

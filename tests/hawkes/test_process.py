@@ -1,14 +1,16 @@
 """Padding, units, empty sequences, saving: what must not change a result."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from m3tr.errors import InputError
-from m3tr.hawkes.events import EventBatch, batch
+from m3tr.hawkes.events import EventBatch, batch, ties
 from m3tr.hawkes.forecast import expected_counts
-from m3tr.hawkes.likelihood import log_likelihood
+from m3tr.hawkes.likelihood import log_likelihood, mean_log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.representation import represent
 from m3tr.hawkes.residuals import compensator_increments
@@ -115,3 +117,32 @@ def test_windows_without_feedback_give_the_process_in_which_nothing_happens() ->
     assert float(model.mu.detach().max()) < 1e-6
     X, _ = represent(model, events, [1.0, 7.0])
     assert np.isfinite(X).all() and np.allclose(X[0], X[1])
+
+
+def test_every_knot_is_trained(build):
+    events = build.events(tuple(range(5, 30)))
+    model = MambaHawkes(["a", "b"], SMALL.model_copy(update={"knots": 3}))
+    model.measure(events)
+    longest = ties(events, 2, "log").step.max()
+    assert model.knots[-1] == longest and (model.knots.diff() > 0).all()
+    (slope,) = torch.autograd.grad(log_likelihood(model, events).total.sum(), model.head.bias)
+    assert (slope != 0).all()
+
+
+def test_a_split_without_events_is_none():
+    """One sequence holds every event: it is used for training and to choose the epoch."""
+    frame = pl.DataFrame({"sequence": "0", "time": np.linspace(0.1, 0.9, 30), "kind": "a"})
+    events = batch(frame, [str(i) for i in range(10)], np.ones(10), ["a"])
+    for seed in range(6):
+        model = fit(events, ["a"], SMALL.model_copy(update={"seed": seed, "epochs": 1}))
+        assert mean_log_likelihood(model, events) > 0.0
+
+
+def test_files_of_another_version_are_one_sentence(build, tmp_path):
+    model = fit(build.events((5, 9)), ["a", "b"], SMALL.model_copy(update={"context": False}))
+    model.save(tmp_path)
+    about = json.loads((tmp_path / "hawkes.json").read_text())
+    about["settings"]["decays_days"] = about["settings"].pop("decays")
+    (tmp_path / "hawkes.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="another version"):
+        MambaHawkes.load(tmp_path)

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import ArrayLike
 
 from m3tr.hawkes.events import EventBatch, batch
 from m3tr.hawkes.process import MambaHawkes
@@ -73,3 +74,24 @@ def brute_force(time, kind, weight, end, mu, alpha, beta):
         share = 1 - np.exp(-beta * (end - s))
         compensator = compensator + (alpha[:, :, source] * share[:, None]).sum(0) * g
     return np.array(logs), compensator
+
+
+def expected_univariate(
+    mu: ArrayLike, alpha: ArrayLike, beta: ArrayLike, intensity: ArrayLike, lead: ArrayLike
+) -> np.ndarray:
+    """`E N(t, t + lead]` of a univariate exponential Hawkes process; any shapes that broadcast.
+
+    `alpha` is the jump of the intensity and `intensity` its right limit at `t`. With `k = beta -
+    alpha` and `L = mu beta / k`: `L lead + (intensity - L) (1 - exp(-k lead)) / k`; at `alpha =
+    beta`, `intensity lead + mu beta lead^2 / 2`.
+    """
+    mu, alpha, beta, start, lead = (
+        np.asarray(a, dtype=np.float64) for a in (mu, alpha, beta, intensity, lead)
+    )
+    x = (beta - alpha) * lead
+    near = np.abs(x) < 1e-4
+    safe = np.where(near, 1.0, x)
+    # (1 - e^-x) / x and (x - 1 + e^-x) / x^2, by their series where the quotients lose digits
+    first = np.where(near, 1 - x / 2 + x * x / 6, -np.expm1(-safe) / safe)
+    second = np.where(near, 0.5 - x / 6 + x * x / 24, (safe + np.expm1(-safe)) / safe**2)
+    return np.asarray(start * lead * first + mu * beta * lead**2 * second)

@@ -255,3 +255,18 @@ def test_hostile_data_end_at_an_optimum(seed):
         assert np.abs(d_mu * found.mu).max() < 1e-4 and np.abs(d_alpha * found.alpha).max() < 1e-4
         seen = np.bincount(data.kind[data.time > 0], minlength=len(kinds)) > 0
         assert (d_alpha / found.mean_weight)[:, seen].max() < 1e-4
+
+
+def test_the_order_of_sequences_does_not_matter_to_learned_decays():
+    rng = np.random.default_rng(5)
+    frames = [
+        pl.DataFrame({"sequence": str(i), "time": np.sort(rng.uniform(0, 3, rng.integers(0, 6)))})
+        for i in range(60)
+    ]
+    frame = pl.concat(frames).with_columns(kind=pl.lit("x"))
+    found = []
+    for order in (np.arange(60), rng.permutation(60)):
+        events = batch(frame, [str(i) for i in order], np.full(60, 3.0), ["x"])
+        found.append(classical.fit(Sequences.of(events, "log"), ["x"], scales=2))
+    assert found[0].log_likelihood == pytest.approx(found[1].log_likelihood, abs=1e-6)
+    assert all((fitted.beta >= 1 / 3 - 1e-9).all() for fitted in found)  # no longer than a window

@@ -8,8 +8,8 @@ from scipy.integrate import quad
 
 from m3tr.hawkes.events import batch
 from m3tr.hawkes.forecast import expected_counts, expected_events
-from m3tr.hawkes.mean import expected_univariate
 from m3tr.hawkes.simulate import simulate_counts
+from tests.oracles.builders import expected_univariate
 
 ALPHA = np.array([[[0.3, 0.1], [0.0, 0.2]], [[0.2, 0.0], [0.3, 0.2]]])
 DECAYS, MU = [0.05, 0.8], np.array([4.0, 1.0])

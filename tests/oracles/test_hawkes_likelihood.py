@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.optimize import approx_fprime
 
 from m3tr.hawkes.likelihood import log_likelihood
-from m3tr.hawkes.softplus import softplus_integral
+from tests.oracles.softplus import softplus_integral
 
 MU = [0.7, 2.0]
 ALPHA = [[[0.05, 0.02], [0.0, 0.1]], [[0.01, 0.0], [0.06, 0.03]]]

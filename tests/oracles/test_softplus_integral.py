@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from m3tr.hawkes.softplus import mean_softplus, primitive, softplus_integral
 from m3tr.hawkes.spline import spline_softplus
+from tests.oracles.softplus import mean_softplus, primitive, softplus_integral
 
 KNOTS = torch.tensor([0.0, 0.1, 0.5, 1.0, 3.0, 10.0], dtype=torch.float64)
 

@@ -3,7 +3,7 @@
 The mean of `softplus` over a piece on which its argument runs from `a` to `b` is a difference of
 dilogarithms, `(F(b) - F(a)) / (b - a)` with `F(x) = -Li2(-e^x)`. Where `b - a` is small, that
 difference would lose digits, and the Taylor series about the middle takes its place.
-`mean_softplus` is the readable form in torch; `spline_softplus` is compiled (`spline.py`).
+This is the readable form of what `m3tr.hawkes.spline` compiles.
 """
 
 import math
