@@ -26,7 +26,7 @@ from m3tr.hawkes.training import fit
 OURS = "MambaHawkes"
 KINDS = [str(k) for k in range(10)]
 SCALES = 4  # exponentials of the Hawkes row
-SETTINGS: dict[str, Any] = {"width": 48, "state": 8, "layers": 2, "dropout": 0.2}
+SETTINGS: dict[str, Any] = {"width": 40, "state": 8, "layers": 2, "dropout": 0.15}
 EPOCHS, QUICK_EPOCHS = 40, 2
 MEMBERS = 5  # of the mean intensity
 QUICK_SEQUENCES = 200  # of the training split
