@@ -86,18 +86,17 @@ def batch(
     )
     if "count" not in frame.columns:
         frame = frame.with_columns(pl.lit(1).alias("count"))
-    text, real = (
-        pl.col("sequence", "kind").cast(pl.String),
-        pl.col("time", "count").cast(pl.Float64),
-    )
-    rows = frame.select(text, real).with_row_index("_at")
+    texts, reals = pl.col("sequence", "kind"), pl.col("time", "count")
+    rows = frame.select(texts.cast(pl.String), reals.cast(pl.Float64)).with_row_index("_at")
     rows = rows.join(windows, on="sequence", how="inner", maintain_order="left")
     check_rows(rows, kinds)
     check_windows(rows)
+    order = ["_row", "time", "_kind", "count"]
     number = dict(zip(kinds, range(len(kinds)), strict=True))
     kind = pl.col("kind").replace_strict(number, return_dtype=pl.Int64)
-    rows = rows.with_columns(kind.alias("_kind")).sort("_row", "time", "_kind", "count")
-    return padded(*(rows[name].to_numpy() for name in ("_row", "time", "_kind", "count")), ends)
+    rows = rows.with_columns(kind.alias("_kind")).sort(order)
+    row, time, kinds_, count = (rows[name].to_numpy() for name in order)
+    return padded(row, time, kinds_, count, ends)
 
 
 def padded(

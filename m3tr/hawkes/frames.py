@@ -14,6 +14,7 @@ import polars as pl
 import torch
 
 from m3tr.errors import InputError
+from m3tr.hawkes.arguments import integer, is_integer, length, numbers
 from m3tr.hawkes.events import EventBatch, check_rows, check_windows, padded, refuse
 
 Kinds = list[str] | list[int]
@@ -66,9 +67,7 @@ def read(frame: pl.DataFrame, windows: pl.DataFrame | None, kinds: Kinds) -> Sam
     check_rows(events, [str(k) for k in kinds])
     table = _windows(windows) if windows is not None else _spans(events)
     keys = table["sequence"].cast(pl.String).alias("_key")
-    number = table.select("start", "end").with_columns(
-        keys, pl.Series("_row", np.arange(len(keys)))
-    )
+    number = table.select(keys, "start", "end", pl.int_range(pl.len()).alias("_row"))
     rows = events.with_columns(pl.col("sequence").cast(pl.String).alias("_key"))
     rows = rows.join(number, on="_key", how="left", maintain_order="left")
     check_windows(rows)
@@ -78,13 +77,13 @@ def read(frame: pl.DataFrame, windows: pl.DataFrame | None, kinds: Kinds) -> Sam
     since = (pl.col("time") - pl.col("start")).alias("_from_start")
     rows = rows.with_columns(since, kind.alias("_kind")).sort(order)
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
-    batch = padded(*(rows[name].to_numpy() for name in order), end - start)
+    row, since_start, kinds_, count = (rows[name].to_numpy() for name in order)
+    batch = padded(row, since_start, kinds_, count, end - start)
     ids = table["sequence"]
     if len(frame):  # the type of the events' ids, where there are any
         ids = _as_given(ids, events["sequence"].dtype)
-    return Sample(
-        ids, start, batch, rows.select("sequence", "time", "kind", "count", "_row", "_at")
-    )
+    kept = rows.select("sequence", "time", "kind", "count", "_row", "_at")
+    return Sample(ids, start, batch, kept)
 
 
 def kinds_of(frame: pl.DataFrame) -> Kinds:
@@ -125,33 +124,13 @@ def times_of(times: Any, sample: Sample) -> torch.Tensor:
     return torch.from_numpy(since)
 
 
-def numbers(values: Any, what: str, unit: str = ", in the unit of the events") -> np.ndarray:
-    """A number or a flat list of finite numbers, (Q,) float64."""
-    found = array(values)
-    if found.ndim != 1 or not np.isfinite(found).all():
-        raise InputError(f"{what}: pass a flat list of finite numbers{unit}.")
-    return found
-
-
-def array(values: Any) -> np.ndarray:
-    """At least one-dimensional float64; one nan for what cannot be read as numbers."""
-    try:
-        return np.atleast_1d(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError, OverflowError):
-        return np.full(1, np.nan)
-
-
-def integer(value: Any, what: str, least: int | None = None) -> int:
-    """An integer that a caller names, of Python or numpy."""
-    if not is_integer(value) or (least is not None and value < least):
-        bound = "" if least is None else f", {least} or more"
-        raise InputError(f"{what}: {value!r} must be an integer{bound}.")
-    return operator.index(value)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is one integer; `True` is none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def numbered(number: Any, end: Any) -> pl.DataFrame:
+    """Windows of sequences `0, 1, ...`, all from 0 to `end`."""
+    n = integer(number, "windows: a frame or a number of sequences is needed")
+    if n < 1 or end is None:
+        raise InputError("windows: a number of sequences, 1 or more, needs an end too.")
+    ids = pl.Series("sequence", np.arange(n))
+    return pl.DataFrame([ids, pl.repeat(length(end, "end"), n, eager=True).alias("end")])
 
 
 def _columns(frame: Any, what: str, names: tuple[str, ...]) -> pl.DataFrame:
