@@ -80,66 +80,82 @@ def batch(
         raise InputError("events: every sequence needs one finite, non-negative end of its window.")
     if len(set(ids)) != len(ids):
         raise InputError("events: a sequence is asked for twice; pass each once.")
-    rows = pl.DataFrame(
-        {"sequence": [str(i) for i in ids], "_row": np.arange(len(ids)), "_end": ends},
+    windows = pl.DataFrame(
+        {"sequence": [str(i) for i in ids], "_row": np.arange(len(ids)), "start": 0.0, "end": ends},
         schema_overrides={"sequence": pl.String},
     )
     if "count" not in frame.columns:
         frame = frame.with_columns(pl.lit(1).alias("count"))
+    texts, reals = pl.col("sequence", "kind"), pl.col("time", "count")
+    rows = frame.select(texts.cast(pl.String), reals.cast(pl.Float64)).with_row_index("_at")
+    rows = rows.join(windows, on="sequence", how="inner", maintain_order="left")
+    check_rows(rows, kinds)
+    check_windows(rows)
+    order = ["_row", "time", "_kind", "count"]
     number = dict(zip(kinds, range(len(kinds)), strict=True))
-    events = (
-        frame.select(pl.col("sequence").cast(pl.String), "time", "kind", "count")
-        .join(rows, on="sequence", how="inner")
-        .with_columns(
-            pl.col("time").cast(pl.Float64),
-            pl.col("count").cast(pl.Float64),
-            pl.col("kind")
-            .cast(pl.String)
-            .replace_strict(number, default=None, return_dtype=pl.Int64)
-            .alias("_kind"),
-        )
-    )
-    _check(events, kinds)
-    # canonical order of simultaneous events: the order of the table's rows cannot matter
-    events = events.sort("_row", "time", "_kind", "count")
-    row = events["_row"].to_numpy()
-    per_row = np.bincount(row, minlength=len(ids))
+    kind = pl.col("kind").replace_strict(number, return_dtype=pl.Int64)
+    rows = rows.with_columns(kind.alias("_kind")).sort(order)
+    row, time, kinds_, count = (rows[name].to_numpy() for name in order)
+    return padded(row, time, kinds_, count, ends)
+
+
+def padded(
+    row: np.ndarray, time: np.ndarray, kind: np.ndarray, count: np.ndarray, ends: np.ndarray
+) -> EventBatch:
+    """Checked events, ascending by row, time, kind and count, as one batch of `len(ends)` rows.
+
+    That order is canonical for simultaneous events: the order of a table's rows cannot matter.
+    """
+    per_row = np.bincount(row, minlength=len(ends))
     first = np.cumsum(per_row) - per_row
     at = (row, np.arange(len(row)) - first[row])
-    shape = (len(ids), int(per_row.max()) if len(ids) else 0)
-    time, count = np.zeros(shape), np.zeros(shape)
-    kind, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
-    time[at] = np.minimum(events["time"].to_numpy(), ends[row])
-    kind[at] = events["_kind"].to_numpy()
-    count[at] = events["count"].to_numpy()
-    mask[at] = True
-    return EventBatch(*(torch.from_numpy(a) for a in (time, kind, count, mask, ends.copy())))
+    shape = (len(ends), int(per_row.max()) if len(ends) else 0)
+    times, counts = np.zeros(shape), np.zeros(shape)
+    kinds, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
+    times[at] = np.minimum(time, ends[row])
+    kinds[at], counts[at], mask[at] = kind, count, True
+    return EventBatch(*(torch.from_numpy(a) for a in (times, kinds, counts, mask, ends.copy())))
 
 
-def _check(events: pl.DataFrame, kinds: Sequence[str]) -> None:
-    """Raise for the first row that cannot be used."""
-    age, count = pl.col("time"), pl.col("count")
+def check_rows(events: pl.DataFrame, kinds: Sequence[str]) -> None:
+    """Raise for the first row that can be used in no window.
+
+    `sequence`, `time`, `kind`, `count` and `_at`, the number of the row in the user's frame.
+    """
+    kind, time, count = (pl.col(name) for name in ("kind", "time", "count"))
+    unknown = ~kind.cast(pl.String).is_in(list(kinds))
+    unusable = count.is_null() | ~(count.is_finite() & (count > 0))
     rules = [
-        (
-            pl.col("_kind").is_null(),
-            f"its kind is not one of {list(kinds)}; add it or drop the row",
-        ),
-        (~age.is_finite().fill_null(False), "its time is missing; drop the row"),
-        (age < 0, "it lies before the start of its sequence; drop the row"),
-        (
-            age > pl.col("_end") * (1 + ROUNDING),
-            "it lies after the end of its window; drop the row",
-        ),
-        (~(count > 0).fill_null(False) | ~count.is_finite(), "its count is not positive"),
+        (pl.col("sequence").is_null(), "its sequence is missing; name it or drop the row"),
+        (kind.is_null(), "its kind is missing; name it or drop the row"),
+        (unknown, f"its kind is not one of {list(kinds)}; drop the row or name the kind"),
+        (time.is_null(), "its time is missing; drop the row"),
+        (~time.is_finite(), "its time is not a finite number; drop the row"),
+        (unusable, "its count is not positive; drop it"),
     ]
     for broken, text in rules:
-        found = events.filter(broken).head(1)
-        if len(found):
-            row = found.row(0, named=True)
-            raise InputError(
-                f"events: row of sequence {row['sequence']!r}, kind {row['kind']!r}, "
-                f"time {row['time']}: {text}."
-            )
+        refuse(events, broken, text)
+
+
+def check_windows(rows: pl.DataFrame) -> None:
+    """Raise for the first event outside its window, from `start` to `end`."""
+    time, start, end = (pl.col(name) for name in ("time", "start", "end"))
+    late = time - start > (end - start) * (1 + ROUNDING)
+    before = "it lies before the start of its window; drop it or start the window earlier"
+    refuse(rows, start.is_null(), "its sequence has no window; add one or drop the row")
+    refuse(rows, time < start, before)
+    refuse(rows, late, "it lies after the end of its window; drop it or end the window later")
+
+
+def refuse(events: pl.DataFrame, broken: pl.Expr, text: str) -> None:
+    """Raise for the first row that is broken, named by its number, counted from 0."""
+    found = events.filter(broken).head(1)
+    if len(found):
+        row = found.row(0, named=True)
+        raise InputError(
+            f"events: row {row['_at']} (sequence {row['sequence']!r}, time {row['time']}, kind "
+            f"{row['kind']!r}): {text}."
+        )
 
 
 def buckets(lengths: Tensor, size: int, generator: torch.Generator | None = None) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """Fit a point process to a frame of events."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from m3tr.hawkes.point_process import PointProcess
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
 
-# counts kept of each kind for simulations: all, or as many at evenly spaced ranks
+# counts kept of each kind for simulations: all, or the means of as many equal slices
 KEPT = 1000
 # the logarithm of a background fitted as zero must stay finite; in mean rates
 FLOOR = 1e-12
@@ -64,7 +64,9 @@ def fit(
     InputError
         Where a row, a window or a combination of arguments cannot be used. See docs/hawkes.md.
     """
-    settings = settings or HawkesSettings()
+    settings = HawkesSettings() if settings is None else settings
+    if not isinstance(settings, HawkesSettings):
+        raise InputError(f"fit: settings: pass HawkesSettings(...), not {settings!r}.")
     _check(settings, penalty, strength)
     names = kinds_of(frame) if kinds is None else checked_kinds(kinds)
     if not names:
@@ -132,6 +134,8 @@ def _split(
     """Training sequences and those held apart."""
     if held is None:
         return events, None
+    if isinstance(held, str) or not isinstance(held, Iterable):
+        raise InputError(f"fit: held: {held!r} must be a list of ids of the frame.")
     names = [str(i) for i in held]
     rows = {str(i): row for row, i in enumerate(ids)}
     unknown = [name for name in names if name not in rows]
@@ -147,7 +151,9 @@ def _split(
 
 
 def _kept(count: torch.Tensor) -> np.ndarray:
-    """Counts to draw from, ascending: one number where all are equal."""
+    """Counts to draw from, ascending: one number where all are equal, and of many the means of
+    `KEPT` equal slices, which keep the mean of all however heavy their tail is.
+    """
     ordered = np.sort(count.numpy())
     if not len(ordered):
         return np.ones(1)
@@ -155,4 +161,10 @@ def _kept(count: torch.Tensor) -> np.ndarray:
         return ordered[:1]
     if len(ordered) <= KEPT:
         return ordered
-    return np.asarray(ordered[((np.arange(KEPT) + 0.5) * len(ordered) / KEPT).astype(int)])
+    # slices of equal size, cut within a count where need be: else some would weigh twice
+    n = len(ordered)
+    edges = np.linspace(0, n, KEPT + 1)
+    total = np.interp(edges, np.arange(n + 1), np.concatenate([[0.0], ordered.cumsum()]))
+    first, last = edges[:-1].astype(int), np.ceil(edges[1:]).astype(int) - 1
+    # rounding must not turn a slice of ones into something else
+    return np.clip(np.diff(total) * KEPT / n, ordered[first], ordered[last])

@@ -67,6 +67,8 @@ def forecast_rows(
     """
     B, Q, K = len(events), len(leads), len(model.kinds)
     exact = not model.settings.context and all((c == 1).all() for c in marks)
+    if counts:  # the mean count of a sequence's own events is a plug-in too
+        exact = exact and bool((events.count[events.mask] == 1).all())
     mean, levels = np.zeros((B, Q, K)), np.zeros((len(quantiles), B, Q, K))
     if len(quantiles):
         order = np.argsort(leads, kind="stable")

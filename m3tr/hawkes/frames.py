@@ -4,7 +4,8 @@ Events are rows `(sequence, time, kind[, count])` in any unit of time, windows r
 end[, start])`. Ids and kinds are strings or integers and come back as they were given.
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ import polars as pl
 import torch
 
 from m3tr.errors import InputError
-from m3tr.hawkes.events import ROUNDING, EventBatch, batch
+from m3tr.hawkes.arguments import integer, is_integer, length, numbers
+from m3tr.hawkes.events import EventBatch, check_rows, check_windows, padded, refuse
 
 Kinds = list[str] | list[int]
 # absolute times (years since 1970, say) of sequences that were taken to start at 0
@@ -59,38 +61,29 @@ def read(frame: pl.DataFrame, windows: pl.DataFrame | None, kinds: Kinds) -> Sam
     events = _columns(frame, "events", ("sequence", "time", "kind"))
     if "count" not in events.columns:
         events = events.with_columns(pl.lit(1.0).alias("count"))
-    events = events.with_columns(_number(events, "time", "events"), _number(events, "count", ""))
-    events = events.with_row_index("_at").with_columns(
-        pl.col("sequence").cast(pl.String).alias("_key"),
-        pl.col("kind").cast(pl.String).alias("_kind"),
-    )
-    _check(events, [str(k) for k in kinds])
+    events = events.with_columns(_number(events, "time"), _number(events, "count"))
+    # what else a frame holds must not meet the columns that are added here
+    events = events.select("sequence", "time", "kind", "count").with_row_index("_at")
+    check_rows(events, [str(k) for k in kinds])
     table = _windows(windows) if windows is not None else _spans(events)
-    keys = table["sequence"].cast(pl.String)
-    number = pl.DataFrame({"_key": keys, "_row": np.arange(len(table))})
-    number = number.with_columns(table["start"], table["end"])
-    rows = events.join(number, on="_key", how="left", maintain_order="left")
-    _check_windows(rows)
-    count = pl.col("count")
-    order = ["_row", "_from_start", "_number", "count"]
+    keys = table["sequence"].cast(pl.String).alias("_key")
+    number = table.select(keys, "start", "end", pl.int_range(pl.len()).alias("_row"))
+    rows = events.with_columns(pl.col("sequence").cast(pl.String).alias("_key"))
+    rows = rows.join(number, on="_key", how="left", maintain_order="left")
+    check_windows(rows)
     names = {str(k): i for i, k in enumerate(kinds)}
-    rows = rows.with_columns(
-        (pl.col("time") - pl.col("start")).alias("_from_start"),
-        pl.col("_kind").replace_strict(names, return_dtype=pl.Int64).alias("_number"),
-    ).sort(order)
-    plain = rows.select(
-        pl.col("_row").cast(pl.String).alias("sequence"),
-        pl.col("_from_start").alias("time"),
-        pl.col("_kind").alias("kind"),
-        count,
-    )
-    length = (table["end"] - table["start"]).to_numpy()
-    padded = batch(plain, [str(i) for i in range(len(table))], length, list(names))
+    kind = pl.col("kind").cast(pl.String).replace_strict(names, return_dtype=pl.Int64)
+    order = ["_row", "_from_start", "_kind", "count"]
+    since = (pl.col("time") - pl.col("start")).alias("_from_start")
+    rows = rows.with_columns(since, kind.alias("_kind")).sort(order)
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    row, since_start, kinds_, count = (rows[name].to_numpy() for name in order)
+    batch = padded(row, since_start, kinds_, count, end - start)
     ids = table["sequence"]
     if len(frame):  # the type of the events' ids, where there are any
-        ids = ids.cast(_plain(frame["sequence"]))
+        ids = _as_given(ids, events["sequence"].dtype)
     kept = rows.select("sequence", "time", "kind", "count", "_row", "_at")
-    return Sample(ids, table["start"].to_numpy(), padded, kept)
+    return Sample(ids, start, batch, kept)
 
 
 def kinds_of(frame: pl.DataFrame) -> Kinds:
@@ -99,17 +92,18 @@ def kinds_of(frame: pl.DataFrame) -> Kinds:
     return list(found.to_list())
 
 
-def checked_kinds(kinds: Sequence[Any]) -> Kinds:
+def checked_kinds(kinds: Any) -> Kinds:
     """Kinds that a caller names: distinct, all strings or all integers."""
-    kinds = list(kinds)
-    for kind in (str, int):
-        if kinds and all(isinstance(k, kind) and not isinstance(k, bool) for k in kinds):
-            break
+    given = list(kinds) if isinstance(kinds, Iterable) and not isinstance(kinds, str) else []
+    if given and all(isinstance(k, str) for k in given):
+        found: Kinds = [str(k) for k in given]
+    elif given and all(is_integer(k) for k in given):
+        found = [operator.index(k) for k in given]
     else:
-        raise InputError(f"kinds: {kinds} must be strings or integers, and at least one.")
-    if len(set(kinds)) != len(kinds):
-        raise InputError(f"kinds: {kinds} name one kind twice; name each once.")
-    return kinds
+        raise InputError(f"kinds: {kinds!r} must be a list of strings or integers, at least one.")
+    if len(set(found)) != len(found):
+        raise InputError(f"kinds: {found} name one kind twice; name each once.")
+    return found
 
 
 def kind_column(kinds: Kinds, number: np.ndarray) -> pl.Series:
@@ -130,15 +124,13 @@ def times_of(times: Any, sample: Sample) -> torch.Tensor:
     return torch.from_numpy(since)
 
 
-def numbers(values: Any, what: str) -> np.ndarray:
-    """A number or a flat list of finite numbers, (Q,) float64."""
-    try:
-        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        found = np.full(1, np.nan)
-    if found.ndim != 1 or not np.isfinite(found).all():
-        raise InputError(f"{what}: pass a flat list of finite numbers, in the unit of the events.")
-    return found
+def numbered(number: Any, end: Any) -> pl.DataFrame:
+    """Windows of sequences `0, 1, ...`, all from 0 to `end`."""
+    n = integer(number, "windows: a frame or a number of sequences is needed")
+    if n < 1 or end is None:
+        raise InputError("windows: a number of sequences, 1 or more, needs an end too.")
+    ids = pl.Series("sequence", np.arange(n))
+    return pl.DataFrame([ids, pl.repeat(length(end, "end"), n, eager=True).alias("end")])
 
 
 def _columns(frame: Any, what: str, names: tuple[str, ...]) -> pl.DataFrame:
@@ -156,25 +148,36 @@ def _columns(frame: Any, what: str, names: tuple[str, ...]) -> pl.DataFrame:
                 f"{what}: column {name!r} is missing among {frame.columns}; add or rename it."
             )
     for name in {"sequence", "kind"} & set(names):
-        frame = frame.with_columns(frame[name].cast(_plain(frame[name])))
+        frame = frame.with_columns(frame[name].cast(_plain(frame[name], what)))
     return frame
 
 
-def _plain(column: pl.Series) -> Any:
+def _plain(column: pl.Series, what: str) -> Any:
     """The type in which ids and kinds come back."""
     if column.dtype.is_integer() or column.dtype == pl.String:
         return column.dtype
     if column.dtype in (pl.Categorical, pl.Enum, pl.Null):
         return pl.String
     raise InputError(
-        f"events: column {column.name!r} is {column.dtype}; cast it to strings or integers."
+        f"{what}: column {column.name!r} is {column.dtype}; cast it to strings or integers."
     )
 
 
-def _number(frame: pl.DataFrame, name: str, what: str) -> pl.Series:
+def _as_given(ids: pl.Series, dtype: Any) -> pl.Series:
+    """Ids of windows in the type of the events' ids."""
+    found = ids.cast(dtype, strict=False)
+    lost = (found.cast(pl.String) != ids.cast(pl.String)).fill_null(True)
+    if lost.any():
+        raise InputError(
+            f"windows: sequence {ids.filter(lost)[0]!r} is no {dtype}, as the ids of the events "
+            "are; cast both to one type."
+        )
+    return found
+
+
+def _number(frame: pl.DataFrame, name: str, what: str = "events") -> pl.Series:
     """A column of numbers as float64."""
     column = frame[name]
-    what = what or "events"
     if column.dtype.is_numeric() or (column.dtype == pl.Null and not len(column)):
         return column.cast(pl.Float64)
     if column.dtype in (pl.Datetime, pl.Date):
@@ -188,46 +191,6 @@ def _number(frame: pl.DataFrame, name: str, what: str) -> pl.Series:
             f"pl.col({name!r}).dt.total_microseconds() / 1e6 for seconds."
         )
     raise InputError(f"{what}: column {name!r} is {column.dtype}; numbers of one unit are needed.")
-
-
-def _check(events: pl.DataFrame, kinds: list[str]) -> None:
-    """Raise for the first row that can be used in no window."""
-    time, count = pl.col("time"), pl.col("count")
-    usable = f"its kind is not one of {kinds}; drop the row or name the kind"
-    rules = [
-        (pl.col("_key").is_null(), "its sequence is missing; name it or drop the row"),
-        (pl.col("_kind").is_null(), "its kind is missing; name it or drop the row"),
-        (~pl.col("_kind").is_in(kinds), usable),
-        (time.is_null(), "its time is missing; drop the row"),
-        (~time.is_finite(), "its time is not a finite number; drop the row"),
-        (
-            count.is_null() | ~(count.is_finite() & (count > 0)),
-            "its count is not positive; drop it",
-        ),
-    ]
-    for broken, text in rules:
-        _refuse(events, broken, text)
-
-
-def _refuse(events: pl.DataFrame, broken: pl.Expr, text: str) -> None:
-    found = events.filter(broken).head(1)
-    if len(found):
-        row = found.row(0, named=True)
-        raise InputError(
-            f"events: row {row['_at']} (sequence {row['sequence']!r}, time {row['time']}, kind "
-            f"{row['kind']!r}): {text}."
-        )
-
-
-def _check_windows(rows: pl.DataFrame) -> None:
-    """Raise for the first event outside its window."""
-    time, start, end = (pl.col(name) for name in ("time", "start", "end"))
-    late = time - start > (end - start) * (1 + ROUNDING)
-    none = "its sequence has no window; add one or drop the row"
-    _refuse(rows, start.is_null(), none)
-    before = "it lies before the start of its window; drop it or start the window earlier"
-    _refuse(rows, time < start, before)
-    _refuse(rows, late, "it lies after the end of its window; drop it or end the window later")
 
 
 def _windows(windows: Any) -> pl.DataFrame:
@@ -265,7 +228,7 @@ def _spans(events: pl.DataFrame) -> pl.DataFrame:
         raise InputError(
             "events: the frame has no rows; pass events, or windows that say what was watched."
         )
-    _refuse(events, pl.col("time") < 0, "its time is negative; drop it, or pass windows with start")
+    refuse(events, pl.col("time") < 0, "its time is negative; drop it, or pass windows with start")
     time = pl.col("time")
     table = events.group_by("sequence").agg(
         time.min().alias("first"), time.max().alias("end"), time.n_unique().alias("n")

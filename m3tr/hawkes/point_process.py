@@ -10,11 +10,12 @@ import torch
 from numpy.typing import ArrayLike
 
 from m3tr.errors import InputError
-from m3tr.hawkes import likelihood
+from m3tr.hawkes import arguments, likelihood
+from m3tr.hawkes.arguments import numbers
 from m3tr.hawkes.classical import ClassicalFit
 from m3tr.hawkes.events import EventBatch, buckets
 from m3tr.hawkes.forecast import forecast_rows
-from m3tr.hawkes.frames import Kinds, Sample, checked_kinds, kind_column, numbers, read, times_of
+from m3tr.hawkes.frames import Kinds, Sample, checked_kinds, kind_column, numbered, read, times_of
 from m3tr.hawkes.parameters import classical_process, error_table
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.residuals import Residuals, compensator_increments
@@ -83,7 +84,11 @@ class PointProcess:
         kinds : sequence of K str or int
         """
         names = checked_kinds(kinds)
-        model = classical_process(mu, branching, decays, [str(k) for k in names])
+        rates, offspring, times = (
+            arguments.table(values, f"PointProcess.known: {name}")
+            for name, values in (("mu", mu), ("branching", branching), ("decays", decays))
+        )
+        model = classical_process(rates, offspring, times, [str(k) for k in names])
         return cls(model, names, [np.ones(1)] * len(names))
 
     def log_likelihood(
@@ -170,13 +175,11 @@ class PointProcess:
         max_events : int
             A sequence that reaches it is an `InputError`.
         """
-        if isinstance(windows, int):
-            if windows < 1 or end is None:
-                raise InputError("simulate: a number of sequences, 1 or more, needs an end too.")
-            ids = pl.Series("sequence", np.arange(windows))
-            windows = pl.DataFrame([ids, pl.repeat(float(end), windows, eager=True).alias("end")])
+        if not isinstance(windows, pl.DataFrame | pl.LazyFrame):
+            windows = numbered(windows, end)
         elif end is not None:
             raise InputError("simulate: pass a frame of windows or an end, not both.")
+        _, seed, max_events = arguments.draws(1, seed, max_events)
         schema = {"sequence": pl.String, "time": pl.Float64, "kind": pl.String}
         sample = read(pl.DataFrame(schema=schema), windows, self.kinds)
         until = sample.events.end.numpy()
@@ -204,9 +207,8 @@ class PointProcess:
         seed : int
             Path `p` of sequence `i` is a function of `(seed, i, p)` and the history.
         """
-        ahead = numbers(lead, "lead")
-        if len(ahead) != 1 or ahead[0] < 0 or paths < 1:
-            raise InputError("continuations: one lead, not negative, and at least 1 path.")
+        ahead = arguments.length(lead, "lead")
+        paths, seed, max_events = arguments.draws(paths, seed, max_events)
         sample = read(frame, windows, self.kinds)
         until = sample.events.end.numpy() + ahead
         blocks = simulate_paths(
@@ -259,15 +261,15 @@ class PointProcess:
         asked = numbers(leads, "leads")
         if not len(asked) or (asked < 0).any():
             raise InputError("forecast: leads: at least one is needed, and none may be negative.")
-        if not all(0 < q < 1 for q in quantiles) or (len(quantiles) and paths < 1):
-            raise InputError("forecast: quantiles lie between 0 and 1, and paths is at least 1.")
+        shares = arguments.quantiles(quantiles)
+        paths, seed, max_events = arguments.draws(paths, seed, max_events)
         if of not in ("events", "counts"):
             raise InputError(f"forecast: of={of!r} must be 'events' or 'counts'.")
         sample = read(frame, windows, self.kinds)
         B, Q, K = len(sample), len(asked), len(self.kinds)
         mean, levels, method = forecast_rows(
-            self.model, sample.events, asked, quantiles, paths, seed, of == "counts", self.marks,
-            max_events,
+            self.model, sample.events, asked, list(shares.values()), paths, seed, of == "counts",
+            self.marks, max_events,
         )  # fmt: skip
         return pl.DataFrame(
             [
@@ -275,10 +277,7 @@ class PointProcess:
                 pl.Series("lead", np.tile(np.repeat(asked, K), B)),
                 kind_column(self.kinds, np.tile(np.arange(K), B * Q)),
                 pl.Series("mean", mean.flatten()),
-                *(
-                    pl.Series(f"q{q:g}", at.flatten())
-                    for q, at in zip(quantiles, levels, strict=True)
-                ),
+                *(pl.Series(q, at.flatten()) for q, at in zip(shares, levels, strict=True)),
                 pl.repeat(method, B * Q * K, eager=True).alias("method"),
             ]
         )

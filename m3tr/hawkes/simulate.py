@@ -13,116 +13,14 @@ is a scale `m` on which every other pair has `alpha = 0`.
 A simulated event has mark `g = 1`, which is `g(1)` under both marks of `MambaHawkes`.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from m3tr.errors import InputError
+from m3tr.hawkes.thinning_numba import streams, thin, thin_many
 
 History = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-# splitmix64: a stream per path that depends on nothing but (seed, path), on any number of threads
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
-
-
-@njit(cache=True)
-def _mix(z):  # type: ignore[no-untyped-def]
-    z = (z ^ (z >> _S30)) * _MIX1
-    z = (z ^ (z >> _S27)) * _MIX2
-    return z ^ (z >> _S31)
-
-
-@njit(cache=True)
-def uniform(state):  # type: ignore[no-untyped-def]
-    """Next number in [0, 1); `state` is a uint64 array of length one."""
-    state[0] += _STEP
-    return float(_mix(state[0]) >> _S11) * (1.0 / 9007199254740992.0)
-
-
-@njit(cache=True)
-def _thin(mu_times, mu_rates, alpha, beta, x, start, end, rng, times, kinds, limit, counts):  # type: ignore[no-untyped-def]
-    """One path on `(start, end]`; fills `times`, `kinds` up to their length, counts to `limit`.
-
-    `x` (M, K) is the excitation of each receiver at `start`, right limit; it is overwritten.
-    """
-    M, K = x.shape
-    P = mu_times.shape[0]
-    keep = times.shape[0]
-    rate = np.empty(K)
-    p = 0
-    while p + 1 < P and mu_times[p + 1] <= start:
-        p += 1
-    t = start
-    n = 0
-    while n < limit:
-        # intensities only decay until the next event or breakpoint, so lambda(t+) bounds them
-        bound = 0.0
-        for k in range(K):
-            bound += mu_rates[p, k]
-            for m in range(M):
-                bound += x[m, k]
-        piece = mu_times[p + 1] if p + 1 < P else np.inf
-        step = -math.log(1.0 - uniform(rng)) / bound if bound > 0.0 else np.inf
-        until = min(t + step, piece, end)
-        for m in range(M):
-            decay = math.exp(-beta[m] * (until - t))
-            for k in range(K):
-                x[m, k] *= decay
-        moved = t + step
-        t = until
-        if moved > piece or moved > end:
-            if piece >= end:
-                break
-            p += 1  # the exponential is memoryless: draw again from the breakpoint
-            continue
-        target = uniform(rng) * bound
-        total = 0.0
-        kind = -1
-        for k in range(K):
-            rate[k] = mu_rates[p, k]
-            for m in range(M):
-                rate[k] += x[m, k]
-            total += rate[k]
-            if target < total:
-                kind = k
-                break
-        if kind < 0:
-            continue
-        if n < keep:
-            times[n] = t
-            kinds[n] = kind
-        counts[kind] += 1
-        n += 1
-        for m in range(M):
-            for k in range(K):
-                x[m, k] += alpha[m, k, kind]
-    return n
-
-
-@njit(cache=True, parallel=True)
-def _thin_many(mu_times, mu_rates, alpha, beta, x, start, end, states, limit, counts, totals):  # type: ignore[no-untyped-def]
-    for i in prange(counts.shape[0]):
-        rng = states[i : i + 1].copy()
-        none_f, none_i = np.empty(0), np.empty(0, dtype=np.int64)
-        totals[i] = _thin(
-            mu_times,
-            mu_rates,
-            alpha,
-            beta,
-            x.copy(),
-            start,
-            end,
-            rng,
-            none_f,
-            none_i,
-            limit,
-            counts[i],
-        )
 
 
 class _Setup(NamedTuple):
@@ -184,7 +82,7 @@ def simulate(
         times, kinds = np.empty(size), np.empty(size, dtype=np.int64)
         counts = np.zeros(s.x.shape[1], dtype=np.int64)
         # a path is a function of the seed: simulating it again into a larger array changes nothing
-        n = _thin(
+        n = thin(
             s.mu_times, s.mu_rates, s.alpha, s.beta, s.x.copy(), float(start), float(end),
             streams(seed, 1), times, kinds, size, counts,
         )  # fmt: skip
@@ -221,7 +119,7 @@ def simulate_counts(
     s = _setup(mu_times, mu_rates, alpha, beta, history, start)
     counts = np.zeros((n_paths, s.x.shape[1]), dtype=np.int64)
     totals = np.zeros(n_paths, dtype=np.int64)
-    _thin_many(
+    thin_many(
         s.mu_times, s.mu_rates, s.alpha, s.beta, s.x, float(start), float(end),
         streams(seed, n_paths), max_events, counts, totals,
     )  # fmt: skip
@@ -231,19 +129,6 @@ def simulate_counts(
             "branching ratio or raise max_events."
         )
     return counts
-
-
-def streams(seed: int, n: int) -> np.ndarray:
-    """Initial random states of `n` paths, (n,) uint64."""
-    with np.errstate(over="ignore"):
-        base = np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
-        return _mix_array(_mix_array(base + _STEP) + np.arange(1, n + 1, dtype=np.uint64) * _STEP)
-
-
-def _mix_array(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> _S30)) * _MIX1
-    z = (z ^ (z >> _S27)) * _MIX2
-    return z ^ (z >> _S31)
 
 
 def _setup(

@@ -7,21 +7,19 @@ all paths that had one. A path depends on nothing but the seed, its sequence and
 """
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
 from torch import Tensor
 
 from m3tr.errors import InputError
 from m3tr.hawkes.events import EventBatch, Ties, weight
 from m3tr.hawkes.process import MambaHawkes
-from m3tr.hawkes.simulate import streams, uniform
 from m3tr.hawkes.stepping import Memory, blocks_of, memory_of, step
+from m3tr.hawkes.thinning_numba import advance, run, streams
 
 # paths that the network steps together
 LANES = 4096
@@ -149,7 +147,7 @@ def _neural(model: MambaHawkes, lanes: _Lanes, fixed: tuple[Any, ...], max_event
     kind, count = np.empty(len(on), dtype=np.int64), np.empty(len(on))
     for n in range(max_events + 1):
         moving = (on, lanes.now, last, lanes.end, lanes.x, lanes.gate, lanes.z, lanes.state)
-        _advance(*moving, *fixed, kind, count)  # type: ignore[call-arg]
+        advance(*moving, *fixed, kind, count)  # type: ignore[call-arg]
         alive = kind[on] >= 0
         keep = torch.from_numpy(alive)
         on, memory = on[alive], [h[keep] for h in memory]
@@ -176,12 +174,12 @@ def _classical(lanes: _Lanes, fixed: tuple[Any, ...], max_events: int) -> Paths:
     start = (lanes.now, lanes.last, lanes.end, lanes.x, lanes.gate, lanes.z, lanes.state)
     none = (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0))
     first = np.zeros(len(n), dtype=np.int64)
-    _run(*start, *fixed, max_events, n, first, *none)  # type: ignore[call-arg]
+    run(*start, *fixed, max_events, n, first, *none)  # type: ignore[call-arg]
     if (n >= max_events).any():
         raise _too_many(max_events)
     first, total = np.cumsum(n) - n, int(n.sum())
     time, kind, count = np.empty(total), np.empty(total, dtype=np.int64), np.empty(total)
-    _run(*start, *fixed, max_events, n, first, time, kind, count)  # type: ignore[call-arg]
+    run(*start, *fixed, max_events, n, first, time, kind, count)  # type: ignore[call-arg]
     return _paths(lanes, np.repeat(np.arange(len(n)), n), time, kind, count)
 
 
@@ -210,109 +208,3 @@ def _one_event(
     empty: Tensor = torch.zeros(P, 1, dtype=torch.int64)
     steps = torch.stack([step_, torch.zeros_like(step_)], 1)
     return Ties(time, empty == 0, empty, one, one * c, one * g, steps)
-
-
-@njit(cache=True)
-def _softplus(x):  # type: ignore[no-untyped-def]
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-@njit(cache=True)
-def _next(t, last, end, x, gate, z, rng, mu, beta, knots, scale):  # type: ignore[no-untyped-def]
-    """Time and kind of a path's next event; kind -1 at `end`. `x` (M, K) decays up to there."""
-    M, K = x.shape
-    R = knots.shape[0] - 1
-    rate = np.empty(K)
-    p = 0
-    while True:
-        while p < R and last + knots[p + 1] <= t:
-            p += 1
-        stop = min(end, last + knots[p + 1]) if p < R else end
-        u = min(max((t - last - knots[p]) / (knots[p + 1] - knots[p]), 0.0), 1.0) if p < R else 0.0
-        bound = 0.0
-        for k in range(K):
-            excited = mu[k]
-            for m in range(M):
-                excited += x[m, k]
-            bound += gate[k] * excited
-            if scale[k] > 0.0:
-                g = z[p, k]
-                if p < R:
-                    g = max((1.0 - u) * g + u * z[p + 1, k], z[p + 1, k])
-                bound += scale[k] * _softplus(g)
-        to = t - math.log(1.0 - uniform(rng)) / bound if bound > 0.0 else np.inf
-        until = min(to, stop)
-        for m in range(M):
-            decay = math.exp(-beta[m] * (until - t))
-            for k in range(K):
-                x[m, k] *= decay
-        t = until
-        if to > stop:
-            if stop >= end:
-                return end, -1
-            continue
-        if p < R:
-            u = min(max((t - last - knots[p]) / (knots[p + 1] - knots[p]), 0.0), 1.0)
-        total = 0.0
-        for k in range(K):
-            excited = mu[k]
-            for m in range(M):
-                excited += x[m, k]
-            total += gate[k] * excited
-            if scale[k] > 0.0:
-                g = z[p, k]
-                if p < R:
-                    g = (1.0 - u) * g + u * z[p + 1, k]
-                total += scale[k] * _softplus(g)
-            rate[k] = total
-        level = uniform(rng) * bound
-        if level < total:
-            kind = 0
-            while rate[kind] <= level:
-                kind += 1
-            return t, kind
-
-
-@njit(cache=True)
-def _mark(kind, x, rng, jump, draws, size):  # type: ignore[no-untyped-def]
-    """Draw the count of an event, let it excite, and return it."""
-    i = min(int(uniform(rng) * size[kind]), size[kind] - 1) if size[kind] > 1 else 0
-    for m in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            x[m, k] += jump[m, k, kind] * draws[1, kind, i]
-    return draws[0, kind, i]
-
-
-@njit(cache=True)
-def _advance(  # type: ignore[no-untyped-def]
-    on, now, last, end, x, gate, z, state, mu, jump, beta, knots, scale, draws, size, kind, count
-):
-    """The next event of the paths `on`; `now`, `x`, `state`, `kind` and `count` are overwritten."""
-    for i in on:
-        rng = state[i : i + 1]
-        now[i], kind[i] = _next(
-            now[i], last[i], end[i], x[i], gate[i], z[i], rng, mu, beta, knots, scale
-        )
-        if kind[i] >= 0:
-            count[i] = _mark(kind[i], x[i], rng, jump, draws, size)
-
-
-@njit(cache=True, parallel=True)
-def _run(  # type: ignore[no-untyped-def]
-    now, last, end, x, gate, z, state, mu, jump, beta, knots, scale, draws, size,
-    limit, n, first, time, kind, count,
-):  # fmt: skip
-    """Every path to its end, at most `limit` events; `n` counts them, `time` keeps some."""
-    for i in prange(now.shape[0]):
-        rng, excited, t = state[i : i + 1].copy(), x[i].copy(), now[i]
-        found = 0
-        while found < limit:
-            t, k = _next(t, last[i], end[i], excited, gate[i], z[i], rng, mu, beta, knots, scale)
-            if k < 0:
-                break
-            c = _mark(k, excited, rng, jump, draws, size)
-            if first[i] + found < time.shape[0]:
-                at = first[i] + found
-                time[at], kind[at], count[at] = t, k, c
-            found += 1
-        n[i] = found

@@ -60,6 +60,12 @@ def test_a_bad_row_is_named(change, text):
         batch(FRAME.with_columns(change), ["b"], [1.0], ["like", "view"])
 
 
+def test_the_row_is_that_of_the_whole_table():
+    count = pl.when(pl.col("kind") == "like").then(0).otherwise(1).alias("count")
+    with pytest.raises(InputError, match="row 3 .*sequence 'b'"):
+        batch(FRAME.with_columns(count), ["b"], [1.0], ["like", "view"])
+
+
 def test_bad_arguments():
     with pytest.raises(InputError, match="'kind' is missing"):
         batch(FRAME.drop("kind"), ["b"], [1.0], ["like"])

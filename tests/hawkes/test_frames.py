@@ -56,6 +56,16 @@ def test_ids_and_kinds_come_back_as_given(dtype):
     assert found.ids.dtype == (pl.String if text else dtype)
 
 
+@pytest.mark.parametrize("name", ["start", "end", "_row", "_at", "_key", "_kind", "_from_start"])
+@pytest.mark.parametrize("windows", [None, WINDOWS])
+def test_other_columns_of_a_frame_are_left_alone(name, windows):
+    other = FRAME.with_columns(pl.lit(-3.0).alias(name))
+    one, two = read(FRAME, windows, KINDS), read(other, windows, KINDS)
+    assert one.rows.equals(two.rows) and one.ids.equals(two.ids)
+    for part in ("time", "kind", "count", "mask", "end"):
+        assert getattr(one.events, part).equal(getattr(two.events, part))
+
+
 START = datetime(2024, 1, 1)
 
 
@@ -94,11 +104,21 @@ def test_a_bad_row_is_named_with_the_remedy(change, text):
         (WINDOWS.drop("end"), "windows: column 'end' is missing"),
         (WINDOWS.with_columns(pl.lit(START).alias("end")), "windows: column 'end' is Datetime"),
         (WINDOWS.clear(), "no rows"),
+        (WINDOWS.with_columns(pl.lit(1.5).alias("sequence")), "windows: column 'sequence' is Fl"),
     ],
 )
 def test_a_bad_window_is_named(windows, text):
     with pytest.raises(InputError, match=text):
         read(FRAME, windows, KINDS)
+
+
+@pytest.mark.parametrize("name", ["none", "300", "01"])
+def test_ids_of_windows_must_fit_those_of_the_events(name):
+    frame = pl.DataFrame({"sequence": [1], "time": [1.0], "kind": ["a"]})
+    frame = frame.with_columns(pl.col("sequence").cast(pl.UInt8))
+    windows = pl.DataFrame({"sequence": ["1", name], "end": [2.0, 2.0]})
+    with pytest.raises(InputError, match=f"windows: sequence '{name}' is no UInt8"):
+        read(frame, windows, ["a"])
 
 
 def test_frames_that_are_none():
@@ -131,6 +151,12 @@ CLASSICAL = hawkes.HawkesSettings(context=False)
         ({"frame": FRAME.with_columns(time=0.0)}, "no event lies after the start"),
         ({"kinds": ["view", "view"]}, "twice"),
         ({"kinds": [1.5]}, "strings or integers"),
+        ({"kinds": [True]}, "strings or integers"),
+        ({"kinds": "view"}, "'view' must be a list"),
+        ({"kinds": 5}, "5 must be a list"),
+        ({"settings": {"epochs": 1}}, r"pass HawkesSettings\(...\), not \{'epochs': 1\}"),
+        ({"held": 5, "penalty": "lasso"}, "5 must be a list"),
+        ({"held": "a", "penalty": "lasso"}, "'a' must be a list"),
         ({"penalty": "ridge"}, "not one of none, lasso"),
         ({"strength": 0.1}, "a strength needs a penalty"),
         ({"penalty": "lasso", "settings": None}, "context=False"),

@@ -147,14 +147,31 @@ def test_penalties_find_zeros(frame, windows):
 
 
 def test_held_sequences_choose_the_epoch_and_are_not_trained_on(frame, windows):
-    held = pl.Series(["v1", "v2"])
-    one = hawkes.fit(frame, SMALL, windows, held=held)
-    louder = frame.with_columns(
-        pl.when(pl.col("sequence").is_in(["v1"])).then(50.0).otherwise(1.0).alias("count")
+    def fit(changed: str, time: pl.Expr, kind: pl.Expr, count: float) -> dict[str, torch.Tensor]:
+        here = pl.col("sequence").is_in(changed.split())
+        other = frame.with_columns(
+            pl.when(here).then(time).otherwise("time").alias("time"),
+            pl.when(here).then(kind).otherwise("kind").alias("kind"),
+            pl.when(here).then(count).otherwise(1.0).alias("count"),
+        )
+        settings = SMALL.model_copy(update={"epochs": 1})
+        return hawkes.fit(other, settings, windows, held=["v1", "v2"]).model.state_dict()
+
+    def moved(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> set[str]:
+        return {name for name in one if not torch.equal(one[name], two[name])}
+
+    time, kind = pl.col("time"), pl.col("kind")
+    known = fit("", time, kind, 1.0)
+    # held data that keep the epoch change nothing, however far they are from the others
+    assert not moved(known, fit("v1 v2", time / 100, pl.lit("like"), 7.0))
+    # held data that choose the start over the epoch change what is trained, and only that
+    undone = moved(known, fit("v1 v2", time / 100, pl.lit("view"), 1.0))
+    measured = {"knots", "beta", "mean_weight", "mean_count"}
+    assert {"log_mu", "alpha"} <= undone and measured <= set(known) - undone
+    # the same in a training sequence shows in all of them
+    assert measured | {"log_mu", "alpha"} <= moved(
+        known, fit("v3", time / 100, pl.lit("like"), 7.0)
     )
-    two = hawkes.fit(louder, SMALL, windows, held=held)
-    assert torch.equal(one.model.knots, two.model.knots)
-    assert torch.equal(one.model.mean_weight, two.model.mean_weight)
 
 
 def test_forecasts_say_what_their_mean_is(fitted, neural, frame, windows):
@@ -208,6 +225,35 @@ def test_simulated_counts_are_those_of_the_data(frame, windows):
     assert summed["mean"].sum() == pytest.approx(all_of_it["mean"].sum(), rel=0.05)
 
 
+def test_forecasts_of_counts_are_exact_only_where_the_history_counts_ones(truth, frame, windows):
+    marked = frame.with_columns(pl.lit(3.0).alias("count"))
+    for events, of, method in [
+        (frame, "counts", "exact"),
+        (marked, "events", "exact"),
+        (marked, "counts", "plug-in"),
+    ]:
+        assert truth.forecast(events, [1.0], windows, (), of=of)["method"][0] == method
+    drawn = truth.forecast(marked, [1.0], windows, (0.5,), 50, of="counts")
+    assert drawn["method"][0] == "simulated"
+
+
+@pytest.mark.parametrize("n", [1000, 1001, 1500, 5002])
+@pytest.mark.parametrize("tail", [True, False])
+def test_counts_to_draw_from_keep_the_mean_however_heavy_the_tail(n, tail):
+    count = np.ones(n)
+    count[:2] = 1e6
+    if tail:
+        count = np.random.default_rng(1).pareto(1.1, n) + 1
+    times = np.random.default_rng(2).uniform(0, 50, n)
+    frame = pl.DataFrame({"sequence": ["a"] * n, "time": times, "kind": ["x"] * n, "count": count})
+    found = hawkes.fit(frame, GIVEN.model_copy(update={"classical": False})).marks[0]
+    assert len(found) == 1000 and found.mean() == pytest.approx(count.mean())
+    assert (np.diff(found) >= 0).all() and found[0] >= count.min() and found[-1] <= count.max()
+    assert tail or set(found[:990]) == {1.0}
+    plain = hawkes.fit(frame.drop("count"), GIVEN.model_copy(update={"classical": False}))
+    assert plain.marks[0].tolist() == [1.0]
+
+
 def test_simulations_are_functions_of_the_seed_and_the_sequence(truth, windows):
     one, two = truth.simulate(windows, seed=5), truth.simulate(windows, seed=5)
     other = truth.simulate(windows, seed=6)
@@ -258,27 +304,6 @@ def test_integers_come_back_as_integers():
     found = hawkes.fit(frame, CLASSICAL)
     assert found.kinds == [3, 7] and found.forecast(frame, [1.0])["kind"].to_list() == [3, 7] * 2
     assert found.standard_errors["receiver"].dtype == pl.Int64
-
-
-def test_wrong_questions_get_a_sentence(truth, frame, windows):
-    for ask, text in [
-        (lambda: truth.simulate(0, end=1.0), "1 or more"),
-        (lambda: truth.simulate(3), "needs an end"),
-        (lambda: truth.simulate(windows, end=1.0), "not both"),
-        (lambda: truth.simulate(windows, max_events=3), "reached 3 events"),
-        (lambda: truth.continuations(frame, -1.0), "not negative"),
-        (lambda: truth.continuations(frame, "soon"), "lead: pass a flat list of finite numbers"),
-        (lambda: truth.intensity(frame, ["noon"]), "times: pass a flat list of finite numbers"),
-        (lambda: truth.forecast(frame, []), "leads"),
-        (lambda: truth.forecast(frame, [float("nan")]), "leads"),
-        (lambda: truth.forecast(frame, [1.0], quantiles=(1.0,)), "between 0 and 1"),
-        (lambda: truth.forecast(frame, [1.0], of="likes"), "'events' or 'counts'"),
-        (lambda: PointProcess.known([1.0], [[0.5]], [0.0], ["a"]), "positive"),
-        (lambda: PointProcess.known([1.0], [[0.5, 1.0]], [1.0], ["a"]), "must be"),
-        (lambda: PointProcess.known([-1.0], [[0.5]], [1.0], ["a"]), "negative"),
-    ]:
-        with pytest.raises(InputError, match=text):
-            ask()
 
 
 def test_attention_cannot_be_simulated_and_says_so(build):
