@@ -20,8 +20,6 @@ from m3tr.hawkes.settings import HawkesSettings
 
 # counts kept of each kind for simulations: all, or the means of as many equal slices
 KEPT = 1000
-# the logarithm of a background fitted as zero must stay finite; in mean rates
-FLOOR = 1e-12
 
 
 def fit(
@@ -87,11 +85,7 @@ def fit(
     learned = settings.decays is None and settings.classical
     beta = None if learned else model.beta.numpy()
     found = _estimate(train, apart, texts, settings, beta, penalty, strength)
-    with torch.no_grad():
-        rate = np.maximum(found.mu * float(model.unit), FLOOR)
-        model.log_mu.copy_(torch.from_numpy(np.log(rate)))
-        model.alpha.copy_(torch.from_numpy(found.alpha))
-        model.beta.copy_(torch.from_numpy(found.beta))
+    classical.put(model, found)
     return PointProcess(model.eval(), names, marks, found)
 
 
