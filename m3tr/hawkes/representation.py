@@ -8,6 +8,7 @@ from m3tr.hawkes.events import EventBatch, buckets
 from m3tr.hawkes.forecast import with_counts
 from m3tr.hawkes.mean import mean_path
 from m3tr.hawkes.process import MambaHawkes
+from m3tr.hawkes.threads import one_thread
 
 # trailing parts of the window, whose counts tell a rise from a decline
 TRAILING = (1 / 2, 1 / 4, 1 / 8)
@@ -49,7 +50,7 @@ def represent(
     names += [f"log_count_last_{round(1 / part)}th[{k}]" for part in TRAILING for k in model.kinds]
     names += [f"log_increment_{q}[{kind}]" for q in range(Q) for kind in model.kinds]
     X = np.zeros((len(events), len(names)), dtype=np.float32)
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         for rows in buckets(events.lengths, batch_size):
             part = events.select(rows)
             # rounded, so that one lead written as many ages stays one lead

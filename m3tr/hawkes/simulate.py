@@ -19,6 +19,7 @@ import numpy as np
 
 from m3tr.errors import InputError
 from m3tr.hawkes.thinning_numba import streams, thin, thin_many
+from m3tr.hawkes.threads import WORK, share
 
 History = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -119,7 +120,8 @@ def simulate_counts(
     s = _setup(mu_times, mu_rates, alpha, beta, history, start)
     counts = np.zeros((n_paths, s.x.shape[1]), dtype=np.int64)
     totals = np.zeros(n_paths, dtype=np.int64)
-    thin_many(
+    share(
+        thin_many, n_paths, n_paths * WORK,
         s.mu_times, s.mu_rates, s.alpha, s.beta, s.x, float(start), float(end),
         streams(seed, n_paths), max_events, counts, totals,
     )  # fmt: skip

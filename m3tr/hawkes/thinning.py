@@ -20,6 +20,7 @@ from m3tr.hawkes.events import EventBatch, Ties, weight
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.stepping import Memory, blocks_of, memory_of, step
 from m3tr.hawkes.thinning_numba import advance, run, streams
+from m3tr.hawkes.threads import WORK, one_thread, share
 
 # paths that the network steps together
 LANES = 4096
@@ -106,7 +107,9 @@ def simulate_paths(
         fixed = (exact.mu.numpy(), jump, exact.beta.numpy(), knots, scale, draws, size)
         for rows, lanes in _started(exact, events, end, paths, seed):
             if model.settings.context:
-                yield rows, _neural(exact, lanes, fixed, max_events)
+                with one_thread():
+                    found = _neural(exact, lanes, fixed, max_events)
+                yield rows, found
             else:
                 yield rows, _classical(lanes, fixed, max_events)
 
@@ -174,12 +177,13 @@ def _classical(lanes: _Lanes, fixed: tuple[Any, ...], max_events: int) -> Paths:
     start = (lanes.now, lanes.last, lanes.end, lanes.x, lanes.gate, lanes.z, lanes.state)
     none = (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0))
     first = np.zeros(len(n), dtype=np.int64)
-    run(*start, *fixed, max_events, n, first, *none)  # type: ignore[call-arg]
+    share(run, len(n), len(n) * WORK, *start, *fixed, max_events, n, first, *none)
     if (n >= max_events).any():
         raise _too_many(max_events)
     first, total = np.cumsum(n) - n, int(n.sum())
     time, kind, count = np.empty(total), np.empty(total, dtype=np.int64), np.empty(total)
-    run(*start, *fixed, max_events, n, first, time, kind, count)  # type: ignore[call-arg]
+    arrays = (max_events, n, first, time, kind, count)
+    share(run, len(n), len(n) * WORK, *start, *fixed, *arrays)
     return _paths(lanes, np.repeat(np.arange(len(n)), n), time, kind, count)
 
 

@@ -7,7 +7,7 @@ a helper in another file could change, and its old machine code would go on bein
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 # splitmix64: a stream per path that depends on nothing but (seed, path), on any number of threads
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -103,9 +103,12 @@ def thin(mu_times, mu_rates, alpha, beta, x, start, end, rng, times, kinds, limi
     return n
 
 
-@njit(cache=True, parallel=True)
-def thin_many(mu_times, mu_rates, alpha, beta, x, start, end, states, limit, counts, totals):  # type: ignore[no-untyped-def]
-    for i in prange(counts.shape[0]):
+@njit(cache=True, nogil=True)
+def thin_many(  # type: ignore[no-untyped-def]
+    begin, stop, mu_times, mu_rates, alpha, beta, x, start, end, states, limit, counts, totals
+):
+    """Events of each kind on the paths `begin` to `stop`."""
+    for i in range(begin, stop):
         rng = states[i : i + 1].copy()
         none_f, none_i = np.empty(0), np.empty(0, dtype=np.int64)
         totals[i] = thin(
@@ -209,13 +212,13 @@ def advance(  # type: ignore[no-untyped-def]
             count[i] = _mark(kind[i], x[i], rng, jump, draws, size)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def run(  # type: ignore[no-untyped-def]
-    now, last, end, x, gate, z, state, mu, jump, beta, knots, scale, draws, size,
+    begin, stop, now, last, end, x, gate, z, state, mu, jump, beta, knots, scale, draws, size,
     limit, n, first, time, kind, count,
 ):  # fmt: skip
-    """Every path to its end, at most `limit` events; `n` counts them, `time` keeps some."""
-    for i in prange(now.shape[0]):
+    """Paths `begin` to `stop` to their ends, at most `limit` events; `time` keeps some of them."""
+    for i in range(begin, stop):
         rng, excited, t = state[i : i + 1].copy(), x[i].copy(), now[i]
         found = 0
         while found < limit:

@@ -12,6 +12,7 @@ from m3tr.hawkes.events import EventBatch, buckets, ties
 from m3tr.hawkes.likelihood import log_likelihood, mean_log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
+from m3tr.hawkes.threads import one_thread
 from m3tr.progress import track
 
 # shares of the rate that the softplus part may have before it is trained
@@ -54,7 +55,7 @@ def fit(
     if not bool((events.mask & (events.time > 0)).any()):
         return _silent(kinds, settings)
     generator = torch.Generator().manual_seed(settings.seed)
-    with torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = MambaHawkes(kinds, settings)
         model.measure(events)

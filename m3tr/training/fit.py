@@ -8,6 +8,7 @@ from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.settings import TaskSettings
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
+from m3tr.hawkes.threads import one_thread
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
@@ -17,7 +18,7 @@ from m3tr.model.forecaster import Forecaster
 from m3tr.model.queries import Queries
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
-from m3tr.training.loop import one_thread, train_member
+from m3tr.training.loop import train_member
 from m3tr.training.settings import TrainSettings
 
 

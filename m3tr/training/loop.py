@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,6 @@ def network_config(inputs: Inputs, settings: TrainSettings) -> NetworkConfig:
         dropout=settings.dropout,
         token_dropout=settings.token_dropout,
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: on operations this small a second one waits more than it works."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def train_member(

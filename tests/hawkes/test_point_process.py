@@ -311,3 +311,18 @@ def test_attention_cannot_be_simulated_and_says_so(build):
     assert torch.isfinite(log_likelihood(model, build.events((0,))).total).all()
     with pytest.raises(InputError, match="encoder="):
         next(simulate_paths(model, build.events((3,)), np.array([4.0]), 1, seed=0))
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_no_call_changes_the_number_of_threads(context):
+    known = PointProcess.known([2.0], [[0.5]], [0.1], ["a"])
+    before = torch.get_num_threads()
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            frame = known.simulate(12, end=3.0, seed=0)
+            process = hawkes.fit(frame, HawkesSettings(context=context, epochs=1))
+            process.forecast(frame, [1.0], paths=20)
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(before)
