@@ -61,7 +61,7 @@ def error_table(found: ClassicalFit, kinds: Kinds) -> pl.DataFrame:
         _rows("beta", pl.Series(found.beta), None, None, found.beta, found.beta_error),
     ]
     kind = name.dtype
-    wanted = {"decay": pl.Float64, "receiver": kind, "source": kind}
+    wanted = {"rate": pl.Float64, "receiver": kind, "source": kind}
     table = pl.concat([part.cast(wanted) for part in parts])  # type: ignore[arg-type]
     return table.with_columns(pl.col("error").fill_nan(None))
 
@@ -76,7 +76,7 @@ def _rows(
 ) -> pl.DataFrame:
     n = len(value)
     none = pl.Series([None] * n)
-    names = {"decay": decay, "receiver": receiver, "source": source}
+    names = {"rate": decay, "receiver": receiver, "source": source}
     columns = [(none if c is None else c).alias(name) for name, c in names.items()]
     first = pl.repeat(parameter, n, eager=True).alias("parameter")
     return pl.DataFrame([first, *columns, pl.Series("value", value), pl.Series("error", error)])

@@ -63,6 +63,10 @@ class PointProcess:
     marks: list[np.ndarray]  # counts of the training events of each kind, drawn by simulations
     estimate: ClassicalFit | None = None  # of a process without context
 
+    def __repr__(self) -> str:
+        sort = "Mamba-Hawkes" if self.model.settings.context else "classical"
+        return f"PointProcess({sort}, kinds={self.kinds}, {len(self.model.beta)} decay rates)"
+
     @classmethod
     def known(
         cls,
@@ -309,7 +313,7 @@ class PointProcess:
     def standard_errors(self) -> pl.DataFrame:
         """Parameters of a fitted classical process with their standard errors.
 
-        `parameter` (`mu`, `alpha` or `beta`), `decay` (rate of the memory, per unit of time),
+        `parameter` (`mu`, `alpha` or `beta`), `rate` (decay rate of the memory, per unit of time),
         `receiver`, `source`, `value`, `error` (null where the value is 0 or was not estimated).
 
         Raises

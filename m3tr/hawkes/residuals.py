@@ -35,6 +35,10 @@ class Residuals:
     kinds: Kinds
     increments: list[np.ndarray]  # one (n,) array a kind, in the order of the sequences
 
+    def __repr__(self) -> str:
+        sizes = (f"{kind}: {len(x)}" for kind, x in zip(self.kinds, self.increments, strict=True))
+        return f"Residuals({', '.join(sizes)})"
+
     def __getitem__(self, kind: str | int) -> np.ndarray:
         """The increments of one kind."""
         if kind not in self.kinds:
