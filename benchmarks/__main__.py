@@ -16,7 +16,6 @@ NAMES = {
     "pipeline": "seconds of every stage on the sample",
     "plot_intensity": "the fitted intensity over a real retweet cascade, as a picture",
     "scan": "the selective scan on the CPU: ours, plain torch, C++",
-    "tpp_forecast": "forecasts of retweets: plug-ins, simulated means, medians and intervals",
     "tpp_real": "likelihood and residuals of the point process on real event logs",
     "tpp_taxi": "nats per event of the point process on taxi, beside easy-tpp",
 }
