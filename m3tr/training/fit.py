@@ -100,7 +100,8 @@ def fit(
             y_validation - inputs_validation.base,
             seed,
         )
-    forecast = forecaster.forecast_inputs(inputs_validation)
+    with one_thread():
+        forecast = forecaster.forecast_inputs(inputs_validation)
     forecaster.half_width = conformal(np.abs(forecast - y_validation), settings.coverage)
     base = inputs_validation.base
     figures = {
