@@ -83,7 +83,7 @@ def make_queries(
             "clock: leave it out or predict later"
         )
     if features is None:
-        features, _, _ = extract(videos, Path(), None, feature_settings)
+        features, _, _ = extract(videos, Path(), feature_settings)
     seen = observed(feedback, examples)
     seen = seen.filter(pl.col("kind").is_in(mhp.kinds))
     own = features.select(examples["video_id"].to_list())
