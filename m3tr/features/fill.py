@@ -18,7 +18,7 @@ from m3tr.progress import track
 
 MEDIA = ("visual", "audio")
 TEXT_COLUMNS = ("title", "description")  # text tokens 0 and 1
-TEXTS_A_CHUNK = 4_096
+TEXTS_A_CHUNK = 1_024
 
 Refusal = tuple[int, str, str]  # row of the videos table, reason, remedy
 Keys = list[tuple[bytes | None, ...]]  # by row: the contents whose tokens make the row's

@@ -97,15 +97,22 @@ def column(tokens: np.ndarray, mask: np.ndarray) -> pl.Series:
     """Tokens (N, T, D) and mask (N, T) as a column `List(Array(Float32, D))`."""
     import pyarrow as pa
 
-    T, D = tokens.shape[1:]
+    def bits(there: np.ndarray) -> pa.Buffer:
+        return pa.py_buffer(np.packbits(there, bitorder="little"))
+
+    N, T, D = tokens.shape
     # a list ends with its last token; a missing one before that is a null vector
     lengths = np.where(mask.any(1), T - np.argmax(mask[:, ::-1], axis=1), 0)
     inside = np.arange(T) < lengths[:, None]
     flat = np.ascontiguousarray(tokens[inside], np.float32).reshape(-1)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), D, mask=pa.array(~mask[inside]))
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    lists = pa.LargeListArray.from_arrays(
-        pa.array(ends, pa.int64()), vectors, mask=pa.array(lengths == 0)
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    # from buffers: pa.array would import pandas, which costs most of a second
+    numbers = pa.Array.from_buffers(pa.float32(), flat.size, [None, pa.py_buffer(flat)])
+    vectors = pa.Array.from_buffers(
+        pa.list_(pa.float32(), D), flat.size // D, [bits(mask[inside])], children=[numbers]
+    )
+    lists = pa.Array.from_buffers(
+        pa.large_list(vectors.type), N, [bits(lengths > 0), pa.py_buffer(ends)], children=[vectors]
     )
     series = pl.from_arrow(lists)
     assert isinstance(series, pl.Series)

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 
 FLUSH_ROWS, FLUSH_SECONDS = 1_024, 1.0
-FULL_ROWS = 4_096  # small shards are merged up to this size
+FULL_BYTES = 8_000_000  # small shards are merged up to this size
 MANY_SHARDS = 16  # so many small ones are merged
-OPEN_SHARDS = 8  # held in memory while reading
+OPEN_SHARDS = 4  # held in memory while reading
 STALE_SECONDS = 3_600.0
 
 SCHEMA = {
@@ -211,27 +211,24 @@ def _merge(folder: Path) -> None:
                 left.unlink()
     small: list[tuple[Path, int]] = []
     for path in sorted(folder.glob("shard-*.parquet")):
-        try:
-            rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-        except (OSError, pl.exceptions.PolarsError):
-            continue
-        if rows < FULL_ROWS // 2:
-            small.append((path, rows))
+        with suppress(FileNotFoundError):
+            small.append((path, path.stat().st_size))
+    small = [(path, size) for path, size in small if size < FULL_BYTES // 2]
     if len(small) < MANY_SHARDS:
         return
     groups: list[list[Path]] = [[]]
-    size = 0
-    for path, rows in small:
-        if size + rows > FULL_ROWS:
+    total = 0
+    for path, size in small:
+        if total + size > FULL_BYTES:
             groups.append([])
-            size = 0
+            total = 0
         groups[-1].append(path)
-        size += rows
+        total += size
     for group in groups:
         try:
             frames = [pl.read_parquet(path, glob=False) for path in group]
         except (OSError, pl.exceptions.PolarsError):
-            continue  # another process merges them
+            continue  # another process merges them, or one is damaged
         _write(folder, pl.concat(frames).unique("key", keep="last", maintain_order=True))
         for path in group:
             path.unlink(missing_ok=True)
