@@ -100,6 +100,11 @@ def read(path: Path) -> Table:
         frame = _parse(text, names, separator, False)
     if frame is None or frame.is_empty():
         raise InputError(f"{path}: the table has no rows; export it again with its rows.")
+    # two quotes too many, far apart, look like one long cell: nothing can tell, but the user may
+    inside = rf"\n(?:[^\n{separator}]*{separator}){{{max(len(names) - 1, 1)}}}"
+    swallowing = frame.select(pl.any_horizontal(pl.all().str.contains(inside)).sum()).item()
+    if swallowing:
+        notes["cells_with_rows_inside"] = str(swallowing)
     blank = pl.all().str.strip_chars().str.len_chars() == 0
     frame = frame.with_columns(pl.when(~blank).then(pl.all()).name.keep()).with_row_index("_row")
     torn = pl.col("_more").is_not_null()
@@ -122,6 +127,7 @@ def _parse(text: str, names: list[str], separator: str, quoted: bool) -> pl.Data
             skip_rows=1,
             schema=dict.fromkeys([*names, "_more"], pl.String),
             missing_columns="insert",
+            extra_columns="ignore",
             truncate_ragged_lines=True,
             quote_char='"' if quoted else None,
         )

@@ -150,6 +150,7 @@ def _interactions(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any
         skip_rows=int(header),
         schema={str(i): pl.String for i in range(len(cells))},
         missing_columns="insert",
+        extra_columns="ignore",
         truncate_ragged_lines=True,
         encoding="utf8-lossy",
         quote_char=None,  # numbers only: a stray quote must not swallow rows

@@ -45,7 +45,8 @@ def item_texts(path: Path, table: str) -> tuple[pl.DataFrame, pl.DataFrame, dict
     frame = frame.with_columns(text.alias("text"), text.str.count_matches('"').alias("_quotes"))
     opened = pl.col("text").str.strip_chars_start().str.starts_with('"').first().over("_record")
     before = pl.col("_quotes").cum_sum().over("_record") - pl.col("_quotes")
-    inside = opened & (before % 2 == 1) & (pl.col("_record") > 0)
+    frame = frame.with_columns(opened.alias("_opened"))
+    inside = pl.col("_opened") & (before % 2 == 1) & (pl.col("_record") > 0)
     frame = frame.with_columns((pl.col("item").is_not_null() | inside).alias("_part"))
     stray = frame.filter(~pl.col("_part") & (pl.col("line").str.strip_chars() != ""))
     bad = _filed(stray, table, "row is unreadable")
@@ -56,6 +57,7 @@ def item_texts(path: Path, table: str) -> tuple[pl.DataFrame, pl.DataFrame, dict
             pl.col("_row", "item").first(),
             pl.col("text").str.join("\n"),
             pl.col("_quotes").sum(),
+            pl.col("_opened").first(),
         )
     )
     plain = pl.col("text").str.strip_chars()
@@ -65,7 +67,9 @@ def item_texts(path: Path, table: str) -> tuple[pl.DataFrame, pl.DataFrame, dict
     records = records.with_columns(
         pl.when(whole).then(cell.str.strip_chars()).otherwise(plain).alias("text"),
         # a record that begins inside an open quote may be the end of another's text
-        (pl.col("_quotes").shift(1, fill_value=0) % 2 == 1).alias("_doubtful"),
+        (pl.col("_opened") & (pl.col("_quotes") % 2 == 1))
+        .shift(1, fill_value=False)
+        .alias("_doubtful"),
     )
     notes = {
         "encoding": encoding,
