@@ -1,6 +1,7 @@
 """The MicroLens source on folders of its published layout, made here; each defect is counted."""
 
 import json
+import re
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,6 @@ import mediafiles
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -443,8 +443,8 @@ def test_from_the_folder_to_the_features(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(3)
     items, rows = range(1, 121), []
     for item in items:
-        first = T0 + int(rng.uniform(0, 40 * 24 * HOUR))
-        lags = np.sort(rng.exponential(60 * HOUR, rng.poisson(9))).astype(int)
+        first = T0 + int(rng.uniform(0, 90 * 24 * HOUR))
+        lags = np.sort(rng.exponential(70 * HOUR, rng.poisson(9))).astype(int)
         rows += [(int(rng.integers(1, 99)), item, first + int(lag)) for lag in (0, *lags)]
     made.pairs(*rows)
     made.write("title_en.csv", "".join(f'{i},"Title, number {i}"\n' for i in items))
@@ -460,13 +460,9 @@ def test_from_the_folder_to_the_features(tmp_path, monkeypatch, capsys):
     workspace = tmp_path / "workspace"
     out = m3tr("import", "--source", "microlens", "--from", made.path, "-w", workspace, "--link")
     assert "media_linked: 120" in out and "media_missing: 0" in out
-    settings = {
-        "name": "microlens",
-        "task": {"target": "comment", "observe": {"age": "1d"}, "horizons": ["2d", "3d"]},
-        "quality": {"min_examples": 20},
-        "features": {"visual": {"frames": 2}},
-    }
-    (workspace / "params.yaml").write_text(yaml.safe_dump(settings))
+    page = (Path(__file__).parents[2] / "docs/microlens.md").read_text()
+    settings = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (workspace / "params.yaml").write_text(settings[1] + "features: {visual: {frames: 2}}\n")
     for stage in ("ingest", "validate", "features"):
         m3tr(stage, "-w", workspace)
     told = json.loads((workspace / "reports/features.json").read_text())["figures"]
