@@ -128,7 +128,9 @@ def _refuse_empty(loaded: Loaded, src: Path) -> None:
     for name, table in (("videos", loaded.videos), ("feedback", loaded.feedback)):
         if not table.is_empty():
             continue
-        bad = loaded.rejected.sort("row")
+        # a fault of the tables themselves says more than one of a file beside them
+        main = pl.col("table").is_in(["videos", "feedback", "snapshots"])
+        bad = loaded.rejected.sort(main, "row", descending=[True, False])
         why = "every counter is zero"
         if not bad.is_empty():
             first = bad.row(0, named=True)
@@ -160,6 +162,7 @@ def _bring_media(videos: pl.DataFrame, src: Path, fresh: Path, link: bool) -> di
             linked += 1
             continue
         if not _same(here, there):
+            there.unlink(missing_ok=True)  # it may be read-only
             shutil.copy2(here, there)
         copied += 1
     figures = {"media_copied": copied, "media_missing": len(names) - copied - linked}

@@ -152,6 +152,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(source, tmp_path, monkey
         copied.append(here.name)
         if len(copied) == 3:
             there.write_bytes(b"half")
+            there.chmod(0o444)
             raise KeyboardInterrupt
         real(here, there)
 

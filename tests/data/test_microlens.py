@@ -189,8 +189,8 @@ def test_titles_with_tabs_quotes_commas_and_line_ends(folder):
 
 
 def test_a_title_of_two_lines(folder):
-    folder.write("titles.csv", 'item,title\n1,"two\n\nlines"\n2,plain\n')
-    assert load(folder.path).videos["title"].to_list() == ["two\n\nlines", "plain"]
+    folder.write("titles.csv", 'item,title\n1,"two\n\nlines"\n2,"So" and "so"\n')
+    assert load(folder.path).videos["title"].to_list() == ["two\n\nlines", '"So" and "so"']
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-8", "utf-16"])
@@ -415,14 +415,21 @@ def test_a_folder_without_times_or_with_two_sizes(folder, tmp_path):
     (tmp_path / "MicroLens-100k_pairs.tsv").write_text("1\t1 2 3\n")
     with pytest.raises(InputError, match="has no times"):
         load(tmp_path)
+    folder.pairs()
+    (folder.path / "MicroLens-50k_pairs.csv").rename(tmp_path / "elsewhere.csv")
+    with pytest.raises(InputError, match="there are no interactions in it"):
+        load(folder.path)
     folder.write("pairs.csv", "")
-    (folder.path / "MicroLens-50k_pairs.csv").unlink()
     with pytest.raises(InputError, match="download the file again"):
         load(folder.path)
 
 
 def test_an_import_without_a_usable_row_names_the_file(folder, tmp_path):
     folder.pairs((1, 1, "never"))
+    folder.write("title_en.csv", "junk\n1,one\n")
+    folder.write("likes_and_views.txt", "1\t5\t1\n")
+    folder.media("covers", 1, "jpg")
+    folder.features("image_features_CLIPRN50", np.ones((1, 3)))
     with pytest.raises(InputError, match=r"row 0 of MicroLens-100k_pairs.csv: time is missing"):
         import_dataset("microlens", folder.path, tmp_path / "w")
 

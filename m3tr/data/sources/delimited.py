@@ -41,7 +41,7 @@ class Table:
 def decode(raw: bytes) -> tuple[str, str]:
     """Text of a file, with ``\\n`` line ends and without a byte order mark, and its encoding.
 
-    UTF-8 (also with a few broken bytes, which become U+FFFD), UTF-16 with its mark, GB 18030 where
+    UTF-8 (also with a few broken bytes, which become U+FFFD), UTF-16, GB 18030 where
     bytes above 127 come in runs, else Latin-1 (as Windows writes it).
     """
     text, name = _decode(raw)
@@ -51,6 +51,10 @@ def decode(raw: bytes) -> tuple[str, str]:
 def _decode(raw: bytes) -> tuple[str, str]:
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16", errors="replace"), "utf-16"
+    odd, even = raw[1:400:2], raw[:400:2]
+    for name, zeros in (("utf-16-le", odd), ("utf-16-be", even)):
+        if zeros.count(0) * 2 > len(zeros):  # without its mark: every other byte is zero
+            return raw.decode(name, errors="replace"), name
     try:
         return raw.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:

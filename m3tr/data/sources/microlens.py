@@ -131,7 +131,7 @@ def _interactions(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any
     with path.open("rb") as file:
         head = file.read(4096)
     source: Path | io.BytesIO = path
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if decode(head)[1].startswith("utf-16"):
         source = io.BytesIO(decode(path.read_bytes())[0].encode())
     first = decode(head)[0].lstrip("\n").partition("\n")[0]
     separator = separator_of(first)
@@ -163,7 +163,8 @@ def _interactions(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any
     except pl.exceptions.PolarsError as error:
         said = str(error).splitlines()[0][:120]
         raise InputError(f"{path}: unreadable ({said}); download the file again.") from None
-    # the rest of a file that was cut short, and blank lines, are rows without anything
+    if frame.is_empty():
+        raise InputError(f"{path}: there are no interactions in it; download the file again.")
     figures = {"interactions": frame.height, "users": frame["user"].n_unique()}
     outside = ~pl.col("time").is_between(*_TIMES, closed="left")
     faults = (

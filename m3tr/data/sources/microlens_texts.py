@@ -62,8 +62,10 @@ def item_texts(path: Path, table: str) -> tuple[pl.DataFrame, pl.DataFrame, dict
     )
     plain = pl.col("text").str.strip_chars()
     whole = plain.str.starts_with('"') & plain.str.ends_with('"') & (plain.str.len_chars() > 1)
-    whole &= pl.col("_quotes") % 2 == 0
-    cell = plain.str.slice(1, plain.str.len_chars() - 2).str.replace_all('""', '"', literal=True)
+    cell = plain.str.slice(1, plain.str.len_chars() - 2)
+    # "So" and "so" is a text with quotes, not a quoted one
+    whole &= ~cell.str.replace_all('""', "", literal=True).str.contains('"', literal=True)
+    cell = cell.str.replace_all('""', '"', literal=True)
     records = records.with_columns(
         pl.when(whole).then(cell.str.strip_chars()).otherwise(plain).alias("text"),
         # a record that begins inside an open quote may be the end of another's text
@@ -168,8 +170,8 @@ def _lines(path: Path, among: str = ",;\t") -> tuple[pl.DataFrame, str, str]:
     lines = text.lstrip("\n").split("\n")
     header = not lines[0].lstrip(' "')[:1].isdigit()
     lines = lines[header:]
-    found = re.match(rf'\s*"?\d+"?\s*?([{among}])', "".join(lines[:1]))
-    separator = found[1] if found else among[0]
+    starts = (re.match(rf'\s*"?\d+"?\s*?([{among}])', line) for line in lines[:100])
+    separator = next((found[1] for found in starts if found), among[0])
     frame = pl.DataFrame({"line": lines}, schema={"line": pl.String}).with_row_index("_row")
     return frame.with_columns(pl.col("_row").cast(pl.Int64)), separator, encoding
 

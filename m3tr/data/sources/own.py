@@ -13,7 +13,7 @@ from m3tr.data.sources.delimited import Table
 from m3tr.data.tables import feedback_table, read_parquet, require, videos_table
 from m3tr.errors import InputError
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
 def load(src: Path, drop: Sequence[str] = (), target: str = "view") -> Loaded:
