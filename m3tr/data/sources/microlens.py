@@ -5,7 +5,6 @@ it. Likes and views are totals of the day of collection, later than any forecast
 checks and never enter the tables.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from m3tr.data.quarantine import clean_videos, empty, first_of, set_aside
+from m3tr.data.quarantine import clean_videos, first_of, set_aside
 from m3tr.data.sources import mediafiles
 from m3tr.data.sources.base import Loaded
-from m3tr.data.sources.delimited import decode, separator_of
+from m3tr.data.sources.microlens_pairs import interactions
 from m3tr.data.sources.microlens_texts import item_texts, totals
 from m3tr.data.tables import EMBEDDINGS, FEEDBACK_COLUMNS, TIME, videos_table
 from m3tr.errors import InputError
@@ -31,13 +30,6 @@ FEATURES = {
     "emb_visual": ("*_video_features*.npy", "*_image_features*.npy"),
     "emb_audio": ("*_audio_features*.npy",),
     "emb_text": ("*_text_features*.npy",),
-}
-# milliseconds from 2000 to 2100
-_TIMES = (946_684_800_000, 4_102_444_800_000)
-_NAMES = {
-    "user": ("user", "userid", "user_id"),
-    "item": ("item", "itemid", "item_id", "video", "videoid", "video_id"),
-    "time": ("timestamp", "time", "timestamp_ms"),
 }
 
 
@@ -56,50 +48,26 @@ def load(src: Path, drop: Sequence[str] = ()) -> Loaded:
         No or several interaction files, or a file that is unreadable as a whole.
     """
     path = _pairs_file(src)
-    pairs, bad_pairs, figures = _interactions(path)
-    files: dict[str, str] = {"feedback": path.name, "videos": path.name}
+    pairs, bad, figures = interactions(path)
+    files = {"feedback": path.name, "videos": path.name}
+    rejected = [bad]
     videos = pairs.group_by("item").agg(pl.col("time").min().alias("published_at"), pl.len())
-    rejected = [bad_pairs]
-    known = videos.select("item")
-    for table, column, patterns in (("titles", "title", TITLES), ("tags", "category", TAGS)):
-        found = _first(src, patterns)
-        if found is None:
-            continue
-        files[table] = found.name
-        texts, bad, notes = item_texts(found, table)
-        if table == "titles":
-            texts, idle = _without_interactions(texts, videos)
-            bad = pl.concat([bad, idle]).sort("row")
-            known = pl.concat([known, idle.select(pl.col("video_id").cast(pl.Int64).alias("item"))])
-        figures[table] = notes
-        rejected.append(bad)
-        texts = texts.select("item", pl.col("text").alias(column))
-        videos = videos.join(texts, on="item", how="left")
-    found = _first(src, TOTALS)
-    if found is not None:
-        files["likes_and_views"] = found.name
-        counted, bad, notes = totals(found)
-        both = videos.join(counted, on="item")
-        notes["videos_with_more_comments_than_views"] = both.filter(
-            pl.col("len") > pl.col("views")
-        ).height
-        figures["likes_and_views"] = notes
-        rejected.append(bad)
-    if "title" in videos.columns:
-        figures["videos_without_title"] = videos["title"].null_count()
+    videos, items = _with_texts(videos, src, files, rejected, figures)
+    _check_totals(videos, src, files, rejected, figures)
     videos = videos.sort("item")
     videos, figures["media"] = _with_media(videos, src)
-    videos, figures["embeddings"] = _with_embeddings(videos, known["item"], src, drop)
+    videos, figures["embeddings"] = _with_embeddings(videos, items, src, drop)
     frame = videos.drop("item", "len").with_columns(
         videos["item"].cast(pl.String).alias("video_id"),
         pl.col("published_at").cast(pl.Datetime("ms", "UTC")).cast(TIME),
     )
+    # a column of vectors that is dropped was never read
     drop = [c for c in drop if c in frame.columns or c not in EMBEDDINGS]
-    good, bad_videos = clean_videos(videos_table(frame, path, drop))
+    good, bad = clean_videos(videos_table(frame, path, drop))
     return Loaded(
         good.sort("published_at", "video_id"),
         _feedback(pairs),
-        pl.concat([bad_videos, *rejected]),
+        pl.concat([bad, *rejected]),
         {"files": files} | figures,
         files,
     )
@@ -123,78 +91,52 @@ def _first(src: Path, patterns: Sequence[str]) -> Path | None:
     return next((path for pattern in patterns for path in sorted(src.glob(pattern))), None)
 
 
-def _interactions(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Interactions as `item` and `time` (ms), the rows set aside, and figures.
-
-    The file is scanned: tens of millions of rows are held as three integers each, never as text.
-    """
-    with path.open("rb") as file:
-        head = file.read(4096)
-    source: Path | io.BytesIO = path
-    if decode(head)[1].startswith("utf-16"):
-        source = io.BytesIO(decode(path.read_bytes())[0].encode())
-    first = decode(head)[0].lstrip("\n").partition("\n")[0]
-    separator = separator_of(first)
-    cells = [cell.strip(' "').lower() for cell in first.split(separator)]
-    header = not any(cell.isdigit() for cell in cells)
-    if len(cells) < 3:
-        raise InputError(
-            f"{path}: row 0 has {len(cells)} fields instead of user, item, timestamp; "
-            "download the file again."
-        )
-    place = _columns(cells) if header else {"user": 0, "item": 1, "time": 2}
-    scan = pl.scan_csv(
-        source,
-        separator=separator,
-        has_header=False,
-        skip_rows=int(header),
-        schema={str(i): pl.String for i in range(len(cells))},
-        missing_columns="insert",
-        extra_columns="ignore",
-        truncate_ragged_lines=True,
-        encoding="utf8-lossy",
-        quote_char=None,  # numbers only: a stray quote must not swallow rows
-        row_index_name="_row",
-    )
-    numbers = [_whole(str(place[name])).alias(name) for name in ("user", "item", "time")]
-    blank = pl.all_horizontal(pl.col("user", "item", "time").is_null())
-    try:
-        frame = scan.select(pl.col("_row"), *numbers).collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        said = str(error).splitlines()[0][:120]
-        raise InputError(f"{path}: unreadable ({said}); download the file again.") from None
-    if frame.is_empty():
-        raise InputError(f"{path}: there are no interactions in it; download the file again.")
-    figures = {"interactions": frame.height, "users": frame["user"].n_unique()}
-    outside = ~pl.col("time").is_between(*_TIMES, closed="left")
-    faults = (
-        (blank, "row is unreadable"),
-        (pl.col("item").is_null(), "item is missing or unreadable"),
-        (pl.col("time").is_null() | outside, "time is missing or unreadable"),
-    )
-    good, bad = _judge(frame, first_of(*faults))
-    twice = (~pl.struct("user", "item", "time").is_first_distinct(), "interaction is a duplicate")
-    good, doubles = _judge(good, first_of(twice))
-    return good.select("item", "time"), pl.concat([bad, doubles]).sort("row"), figures
+def _with_texts(
+    videos: pl.DataFrame,
+    src: Path,
+    files: dict[str, str],
+    rejected: list[pl.DataFrame],
+    figures: dict[str, Any],
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Join titles and tags; also all items that are known, with interactions or without."""
+    items = videos["item"]
+    for table, column, patterns in (("titles", "title", TITLES), ("tags", "category", TAGS)):
+        found = _first(src, patterns)
+        if found is None:
+            continue
+        files[table] = found.name
+        texts, bad, figures[table] = item_texts(found, table)
+        if table == "titles":
+            items = pl.concat([items, texts["item"]]).unique()
+            idle = (~pl.col("item").is_in(videos["item"].implode()), "item has no interactions")
+            texts = texts.with_columns(pl.col("item").cast(pl.String).alias("video_id"))
+            texts, without = set_aside(texts, table, first_of(idle))
+            bad = pl.concat([bad, without]).sort("row")
+        rejected.append(bad)
+        texts = texts.select("item", pl.col("text").alias(column))
+        videos = videos.join(texts, on="item", how="left")
+    if "title" in videos.columns:
+        figures["videos_without_title"] = videos["title"].null_count()
+    return videos, items
 
 
-def _columns(cells: list[str]) -> dict[str, int]:
-    by_name = {n: i for n, names in _NAMES.items() for i, c in enumerate(cells) if c in names}
-    return by_name if len(by_name) == 3 else {"user": 0, "item": 1, "time": 2}
-
-
-def _whole(column: str) -> pl.Expr:
-    text = pl.col(column).str.strip_chars('\ufeff" \r\t')
-    # pandas writes whole numbers as 12.0 where a column has gaps
-    return text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
-
-
-def _judge(frame: pl.DataFrame, reason: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
-    judged = frame.with_columns(reason.alias("_why"))
-    bad = judged.filter(pl.col("_why").is_not_null())
-    bad = bad.with_columns(pl.col("item").cast(pl.String).alias("video_id"))
-    filed = set_aside(bad, "feedback", pl.col("_why"))[1]
-    return judged.filter(pl.col("_why").is_null()).drop("_why"), filed
+def _check_totals(
+    videos: pl.DataFrame,
+    src: Path,
+    files: dict[str, str],
+    rejected: list[pl.DataFrame],
+    figures: dict[str, Any],
+) -> None:
+    """Check likes and views, and tell videos with more comments than views."""
+    found = _first(src, TOTALS)
+    if found is None:
+        return
+    files["likes_and_views"] = found.name
+    counted, bad, notes = totals(found)
+    both = videos.join(counted, on="item").filter(pl.col("len") > pl.col("views"))
+    notes["videos_with_more_comments_than_views"] = both.height
+    figures["likes_and_views"] = notes
+    rejected.append(bad)
 
 
 def _feedback(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -209,15 +151,6 @@ def _feedback(pairs: pl.DataFrame) -> pl.DataFrame:
     order = order.sort(pl.col("item").cast(pl.String)).with_row_index("_order")
     ordered = pairs.join(order, on="item").sort("_order", "time")
     return ordered.select(**columns).select(FEEDBACK_COLUMNS)
-
-
-def _without_interactions(
-    texts: pl.DataFrame, videos: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    frame = texts.with_columns(pl.col("item").cast(pl.String).alias("video_id"))
-    idle = (~pl.col("item").is_in(videos["item"].implode()), "item has no interactions")
-    good, bad = set_aside(frame, "titles", first_of(idle))
-    return good, bad if not bad.is_empty() else empty()
 
 
 def _with_media(videos: pl.DataFrame, src: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
