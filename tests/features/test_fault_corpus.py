@@ -40,15 +40,16 @@ RUN = """
 import json, resource, sys, time
 from pathlib import Path
 import polars as pl
-from m3tr.features.extract import extract
+from m3tr.features.extract import extract_to
 from m3tr.features.settings import FeatureSettings
 settings = FeatureSettings.model_validate({
     "visual": {"frames": 4}, "audio": {"segments": 2}, "workers": int(sys.argv[4]),
     "limits": {"max_seconds_decoding": 3},
 })
-cache = Path(sys.argv[5]) if len(sys.argv) > 5 else None
 videos, data, out = pl.read_parquet(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-extract(videos, data, out, settings, cache_dir=cache)
+cache = Path(sys.argv[5]) if len(sys.argv) > 5 else out.with_name(out.name + "-cache")
+quarantine, _ = extract_to(out, videos, data, settings, cache_dir=cache)
+quarantine.write_parquet(out.with_name(out.name + ".parquet"))
 workers = resource.getrusage(resource.RUSAGE_CHILDREN)
 used = time.process_time() + workers.ru_utime + workers.ru_stime
 print(json.dumps({"seconds": used, "peak": 1024 * workers.ru_maxrss}))
@@ -102,7 +103,7 @@ def run(
     )  # fmt: skip
     assert done.returncode == 0, f"the extraction itself died:\n{done.stderr[-3000:]}"
     figures = json.loads(done.stdout.splitlines()[-1])
-    quarantine = pl.read_parquet(work / "out/quarantine.parquet")
+    quarantine = pl.read_parquet(work / "out.parquet")
     assert quarantine["video_id"].is_unique().all(), "one reason a file"
     refused = {row["video_id"]: row for row in quarantine.iter_rows(named=True)}
     return Outcome(Features.load(work / "out"), refused, **figures)
