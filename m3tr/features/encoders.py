@@ -1,38 +1,46 @@
 """The encoders that the settings ask for, behind one interface.
 
-An encoder turns raw material into tokens; `encode_texts` gives one vector a text. The default
-`"signal"` encoders measure signals and run inside the decoding workers; any other name is a
-transformers checkpoint (`m3tr.features.pretrained`) and runs in the calling process.
+An encoder of media has two halves: `prepare` runs in the decoding workers, on the raw material of
+one video; `network` runs in the calling process, on what was prepared of several videos. The
+default `"signal"` encoders measure signals and are all preparation; any other name is a
+transformers checkpoint (`m3tr.features.pretrained`).
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
+from m3tr.features.fingerprints import SIGNAL, fingerprints
+from m3tr.features.media import Wanted
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.signal_audio import SignalAudio
 from m3tr.features.signal_text import SignalText
 from m3tr.features.signal_visual import SignalVisual
 
-SIGNAL = "signal"
-ROOM = Path(__file__).parent
+__all__ = ["SIGNAL", "Encoders", "MediaEncoder", "TextEncoder", "build", "fingerprints"]
+
+# frames (h, w, 3) uint8, or a mono waveform (n,) float32, of one video -> (T, ...); picklable
+Prepare = Callable[[Any], np.ndarray]
+# what was prepared of several videos -> tokens (T_i, D) float32 of each
+Network = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
-class VisualEncoder(Protocol):
-    """Frames of one video -> tokens (T, D) float32."""
+@dataclass(frozen=True)
+class MediaEncoder:
+    """Pictures or sound to tokens.
 
-    def encode_frames(self, frames: list[np.ndarray]) -> np.ndarray: ...
+    Attributes
+    ----------
+    prepare : Prepare
+        For the decoding worker.
+    network : Network or None
+        For the caller; None where what is prepared are the tokens.
+    """
 
-
-class AudioEncoder(Protocol):
-    """Mono waveform (n,) of one video -> tokens (T, D) float32."""
-
-    def encode_audio(self, wave: np.ndarray) -> np.ndarray: ...
+    prepare: Prepare
+    network: Network | None = None
 
 
 class TextEncoder(Protocol):
@@ -43,11 +51,18 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Encoders:
-    """One encoder a modality."""
+    """One encoder a modality; None where it is not needed.
 
-    visual: VisualEncoder
-    audio: AudioEncoder
-    text: TextEncoder
+    Attributes
+    ----------
+    wanted : Wanted
+        What the decoder must deliver for them.
+    """
+
+    wanted: Wanted
+    visual: MediaEncoder | None
+    audio: MediaEncoder | None
+    text: TextEncoder | None
 
 
 def build(
@@ -65,42 +80,39 @@ def build(
     Raises
     ------
     InputError
-        Where a checkpoint cannot be found or does not fit the modality.
+        Where a checkpoint cannot be found or does not fit the modality, or the device is absent.
     """
-    names = settings.visual.encoder, settings.audio.encoder, settings.text.encoder
-    seen: VisualEncoder = SignalVisual()
-    heard: AudioEncoder = SignalAudio(settings.audio.segments, settings.audio.sample_rate)
-    read: TextEncoder = SignalText()
-    if any(
-        name != SIGNAL and needed for name, needed in zip(names, (visual, audio, text), strict=True)
-    ):
-        from m3tr.features import pretrained  # torch and transformers take seconds to import
+    frames = settings.visual.frames if visual else 0
+    rate = settings.audio.sample_rate if audio else 0
+    wanted = Wanted(frames, sample_rate=rate, sound_seconds=settings.audio.max_seconds)
+    seen = heard = None
+    read: TextEncoder | None = None
+    # torch and transformers take seconds to import: only where they are used
+    if visual and settings.visual.encoder == SIGNAL:
+        seen = MediaEncoder(SignalVisual().encode_frames)
+    elif visual:
+        from m3tr.features.pretrained.visual import build as build_visual
 
-        if visual and settings.visual.encoder != SIGNAL:
-            seen = pretrained.PretrainedVisual(settings.visual.encoder)
-        if audio and settings.audio.encoder != SIGNAL:
-            heard = pretrained.PretrainedAudio(
-                settings.audio.encoder, settings.audio.segments, settings.audio.sample_rate
-            )
-        if text and settings.text.encoder != SIGNAL:
-            read = pretrained.PretrainedText(settings.text.encoder, settings.batch_size)
-    return Encoders(seen, heard, read)
+        prepare, network, frames = build_visual(settings)
+        seen = MediaEncoder(prepare, network)
+        wanted = replace(wanted, frames=frames, side=None)  # it has its own way of resizing
+    if audio and settings.audio.encoder == SIGNAL:
+        heard = MediaEncoder(SignalAudio(settings.audio.segments, rate).encode_audio)
+    elif audio:
+        from m3tr.features.pretrained.audio import build as build_audio
 
+        listen, hearing, rate = build_audio(settings)
+        heard = MediaEncoder(listen, hearing)
+        wanted = replace(wanted, sample_rate=rate)
+    if seen and heard and seen.network and heard.network:
+        from m3tr.features.pretrained.prepare import together
 
-def fingerprint(settings: FeatureSettings) -> str:
-    """Digest of everything but the file that decides the visual and audio tokens."""
-    told = settings.model_dump(mode="json", include={"visual", "audio", "limits"})
-    stamps = [_stamp(settings.visual.encoder), _stamp(settings.audio.encoder)]
-    # the code of this room too: a changed encoder must not be answered from an old cache
-    code = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(ROOM.glob("*.py"))]
-    text = json.dumps([code, told, stamps], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        prepare, listen = together(prepare, listen)
+        seen, heard = replace(seen, prepare=prepare), replace(heard, prepare=listen)
+    if text and settings.text.encoder == SIGNAL:
+        read = SignalText()
+    elif text:
+        from m3tr.features.pretrained.text import PretrainedText
 
-
-def _stamp(encoder: str) -> list[list[str | int]]:
-    """Names, sizes and times of a checkpoint's files: a new checkpoint in the same folder."""
-    folder = Path(encoder)
-    if encoder == SIGNAL or not folder.is_dir():
-        return []
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+        read = PretrainedText(settings)
+    return Encoders(wanted, seen, heard, read)

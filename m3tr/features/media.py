@@ -47,6 +47,28 @@ class MediaError(Exception):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the decoder is asked for.
+
+    Attributes
+    ----------
+    frames : int
+        Pictures at equal distances in time; 0 = none.
+    side : int or None
+        Pixels of their longer side at most; None = as large as they are.
+    sample_rate : int
+        Hz of the sound; 0 = no sound.
+    sound_seconds : float
+        Sound after this many seconds is not read.
+    """
+
+    frames: int = 6
+    side: int | None = 256
+    sample_rate: int = 16_000
+    sound_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
 class Media:
     """What one file holds.
 
