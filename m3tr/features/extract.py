@@ -18,7 +18,7 @@ import polars as pl
 from m3tr.errors import InputError
 from m3tr.features import precomputed
 from m3tr.features.cache import ShardCache
-from m3tr.features.encoders import SIGNAL, Encoders, build, fingerprint
+from m3tr.features.encoders import Encoders, MediaEncoder, build, fingerprints
 from m3tr.features.media import REPLACE, MediaError, locate
 from m3tr.features.pool import Failure, run
 from m3tr.features.settings import FeatureSettings
@@ -106,7 +106,7 @@ def extract(
     tally = _MediaTally()
     found: dict[int, Tokens] = {}
     if wants_media:
-        cache = ShardCache(cache_dir, fingerprint(settings)) if cache_dir is not None else None
+        cache = ShardCache(cache_dir, _stamp(settings)) if cache_dir is not None else None
         found, broken = _media(videos, data_dir, settings, encoders, cache, tally)
         refused += broken
     tokens: dict[str, np.ndarray] = {}
@@ -183,6 +183,7 @@ def _encode_texts(
 ) -> tuple[np.ndarray, np.ndarray]:
     distinct = sorted({text for _, _, text in texts})
     place = {text: i for i, text in enumerate(distinct)}
+    assert encoders.text is not None
     vectors = encoders.text.encode_texts(distinct)
     tokens = np.zeros((n, 2, vectors.shape[1]), np.float32)
     mask = np.zeros((n, 2), bool)
@@ -251,16 +252,13 @@ def _decode(
     paths: list[Path], settings: FeatureSettings, encoders: Encoders
 ) -> Iterator[tuple[Path, Tokens | MediaError]]:
     """Decode in worker processes; pretrained encoders then run here, one video at a time."""
-    in_worker = settings.visual.encoder == SIGNAL, settings.audio.encoder == SIGNAL
     tasks = [
         MediaTask(
             path,
-            settings.visual.frames,
-            settings.audio.sample_rate,
-            settings.audio.max_seconds,
+            encoders.wanted,
             settings.limits,
-            encoders.visual if in_worker[0] else None,  # type: ignore[arg-type]
-            encoders.audio if in_worker[1] else None,  # type: ignore[arg-type]
+            encoders.visual.prepare if encoders.visual else None,
+            encoders.audio.prepare if encoders.audio else None,
         )
         for path in paths
     ]
@@ -281,12 +279,13 @@ def _tokens(result: MediaResult | Failure, encoders: Encoders) -> Tokens | Media
     if result.reason is not None:
         return MediaError(result.reason, result.remedy or REPLACE)
     tokens: Tokens = {}
-    if result.visual is not None:
-        tokens["visual"] = result.visual
-    elif result.frames is not None:
-        tokens["visual"] = encoders.visual.encode_frames(result.frames)
-    if result.audio is not None:
-        tokens["audio"] = result.audio
-    elif result.wave is not None:
-        tokens["audio"] = encoders.audio.encode_audio(result.wave)
+    for m, prepared in (("visual", result.visual), ("audio", result.audio)):
+        encoder: MediaEncoder | None = getattr(encoders, m)
+        if prepared is not None and encoder is not None:
+            tokens[m] = encoder.network([prepared])[0] if encoder.network else prepared
     return tokens
+
+
+def _stamp(settings: FeatureSettings) -> str:
+    told = fingerprints(settings)
+    return "-".join([told["visual"], told["audio"], settings.limits.model_dump_json()])

@@ -3,41 +3,37 @@
 Imports stay light (no torch, no polars, no scikit-learn): every worker pays for them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from m3tr.features.media import MediaError, read
+from m3tr.features.media import MediaError, Wanted, read
 from m3tr.features.settings import LimitSettings
-from m3tr.features.signal_audio import SignalAudio
-from m3tr.features.signal_visual import SignalVisual
 
 
 @dataclass(frozen=True)
 class MediaTask:
-    """One file and how to read it; an encoder of None leaves the raw material to the caller."""
+    """One file, what is wanted of it, and what is done with that here."""
 
     path: Path
-    frames: int
-    sample_rate: int
-    max_audio_seconds: float
+    wanted: Wanted
     limits: LimitSettings
-    visual: SignalVisual | None
-    audio: SignalAudio | None
+    visual: Callable[[Any], np.ndarray] | None
+    audio: Callable[[Any], np.ndarray] | None
 
 
 @dataclass
 class MediaResult:
-    """Tokens (T, D) where an encoder was given, raw frames and waveform otherwise.
+    """What was prepared, (T, ...); None = not there or not asked for.
 
-    None = the file has no such modality. `reason` is set, and nothing else, for a broken file.
+    `reason` is set, and nothing else, for a broken file.
     """
 
     visual: np.ndarray | None = None
     audio: np.ndarray | None = None
-    frames: list[np.ndarray] | None = None
-    wave: np.ndarray | None = None
     reason: str | None = None
     remedy: str | None = None
 
@@ -47,22 +43,16 @@ def handle(task: MediaTask) -> MediaResult:
     try:
         media = read(
             task.path,
-            frames=task.frames,
-            sample_rate=task.sample_rate,
-            max_audio_seconds=task.max_audio_seconds,
+            frames=task.wanted.frames or 1,
+            sample_rate=task.wanted.sample_rate or 16_000,
+            max_audio_seconds=task.wanted.sound_seconds,
             limits=task.limits,
         )
     except MediaError as error:
         return MediaResult(reason=error.reason, remedy=error.remedy)
     result = MediaResult()
-    if media.frames:
-        if task.visual is None:
-            result.frames = media.frames
-        else:
-            result.visual = task.visual.encode_frames(media.frames)
-    if media.sound.size:
-        if task.audio is None:
-            result.wave = media.sound
-        else:
-            result.audio = task.audio.encode_audio(media.sound)
+    if media.frames and task.visual is not None:
+        result.visual = task.visual(media.frames)
+    if media.sound.size and task.audio is not None:
+        result.audio = task.audio(media.sound)
     return result
