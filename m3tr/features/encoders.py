@@ -93,9 +93,9 @@ def build(
     elif visual:
         from m3tr.features.pretrained.visual import build as build_visual
 
-        prepare, network, frames = build_visual(settings)
+        prepare, network, frames, side = build_visual(settings)
         seen = MediaEncoder(prepare, network)
-        wanted = replace(wanted, frames=frames, side=None)  # it has its own way of resizing
+        wanted = replace(wanted, frames=frames, side=side)
     if audio and settings.audio.encoder == SIGNAL:
         heard = MediaEncoder(SignalAudio(settings.audio.segments, rate).encode_audio)
     elif audio:

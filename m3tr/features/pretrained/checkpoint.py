@@ -147,14 +147,20 @@ def load(name: str, modality: str, settings: FeatureSettings) -> Checkpoint:
 
 def _preparer(name: str, modality: str) -> Any:
     kind, options = PREPARERS[modality]
+    lacks = f"it has no usable {PREPARER[modality].split(' ', 1)[1]}"
     try:
         with _quiet():
-            return kind.from_pretrained(name, trust_remote_code=False, **options)
+            preparer = kind.from_pretrained(name, trust_remote_code=False, **options)
     except Exception as error:
-        reason = short(error)
-        if Path(name).is_dir():
-            reason = f"the folder has no usable {PREPARER[modality].split(' ', 1)[1]}: {reason}"
+        reason = f"{lacks}: {short(error)}" if Path(name).is_dir() else short(error)
         raise refused(name, modality, reason) from None
+    if modality == "text":
+        # where the files are missing, the library makes an empty tokenizer and says nothing
+        words = set(preparer.get_vocab()) - set(preparer.all_special_tokens)
+        if len(words) <= 1:
+            raise refused(name, modality, f"{lacks}: its vocabulary is empty")
+    return preparer
+
 
 
 def refused(name: str, modality: str, reason: str) -> InputError:

@@ -1,6 +1,8 @@
 """Vision checkpoints: ViT, DINO, CLIP, SigLIP, VideoMAE, convolutional networks."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from m3tr.features.pretrained.checkpoint import Checkpoint, load, refused
 from m3tr.features.pretrained.passes import in_passes
 from m3tr.features.pretrained.prepare import PreparePixels, Processor
 from m3tr.features.settings import FeatureSettings
+
+LONGER = 20 / 9  # of a frame's longer side to its shorter one, the most that phones film
 
 
 class VisualNetwork:
@@ -40,8 +44,8 @@ class VisualNetwork:
         return self.checkpoint.array(steps.float().mean(2))
 
 
-def build(settings: FeatureSettings) -> tuple[PreparePixels, VisualNetwork, int]:
-    """What the worker does, what the caller does, and the frames that are needed of a video."""
+def build(settings: FeatureSettings) -> tuple[PreparePixels, VisualNetwork, int, int | None]:
+    """What the worker does, what the caller does, frames needed of a video, and their side."""
     name = settings.visual.encoder
     checkpoint = load(name, "visual", settings)
     config = checkpoint.model.config
@@ -51,4 +55,11 @@ def build(settings: FeatureSettings) -> tuple[PreparePixels, VisualNetwork, int]
     clip = int(getattr(config, "num_frames", 0) or 0)
     prepare = PreparePixels(Processor.of(checkpoint.preparer), clip)
     network = VisualNetwork(checkpoint, clip, settings.batch_size)
-    return prepare, network, clip or settings.visual.frames
+    return prepare, network, clip or settings.visual.frames, _side(checkpoint.preparer)
+
+
+def _side(processor: Any) -> int | None:
+    """Pixels of a frame's longer side: the shorter is then no less than what is read, to 9:20."""
+    size = processor.to_dict().get("size") or {}
+    sides = [pixels for pixels in dict(size).values() if isinstance(pixels, int)]
+    return math.ceil(LONGER * max(sides)) if sides else None
