@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from encoding import PICTURES, network, settings, visual
@@ -112,4 +113,17 @@ def test_numbers_beyond_the_precision_are_told(
     layer = encoder.network.checkpoint.model.layernorm  # type: ignore[union-attr]
     layer.weight.fill_(60_000.0)
     with pytest.raises(InputError, match="features.precision"):
+        network(encoder, [PICTURES])
+
+
+def test_a_full_gpu_is_told(checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    encoder = visual(checkpoints["vit"])
+
+    def full(**inputs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(encoder.network.checkpoint.model, "forward", full)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="lower features.batch_size"):
         network(encoder, [PICTURES])

@@ -73,10 +73,21 @@ class Checkpoint:
         return moved.to(self.dtype) if moved.is_floating_point() else moved
 
     def ask(self, **inputs: torch.Tensor) -> Any:
-        """The model's output, or that of its tower."""
-        if self.two_towers:
-            return getattr(self.model, TOWERS[self.modality][0])(**inputs)
-        return self.model(**inputs)
+        """The model's output, or that of its tower.
+
+        Raises
+        ------
+        InputError
+            Where a pass does not fit the GPU's memory.
+        """
+        method = getattr(self.model, TOWERS[self.modality][0]) if self.two_towers else self.model
+        try:
+            return method(**inputs)
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"params.yaml: a pass of features.{self.modality}.encoder '{self.name}' does not "
+                "fit the GPU's memory; lower features.batch_size"
+            ) from None
 
     def array(self, vectors: torch.Tensor) -> np.ndarray:
         """Vectors as float32 on the host.
@@ -160,7 +171,6 @@ def _preparer(name: str, modality: str) -> Any:
         if len(words) <= 1:
             raise refused(name, modality, f"{lacks}: its vocabulary is empty")
     return preparer
-
 
 
 def refused(name: str, modality: str, reason: str) -> InputError:

@@ -71,7 +71,7 @@ def _pool(hidden: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
     if mode == "max":
         return hidden.masked_fill(mask == 0, -torch.inf).amax(1)
     if mode == "lasttoken":
-        return hidden[torch.arange(len(hidden)), words[:, 0].long() - 1]
+        return hidden[torch.arange(len(hidden), device=hidden.device), words[:, 0].long() - 1]
     if mode == "weightedmean":
         mask = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)[:, None]
         words = mask.sum(1)
