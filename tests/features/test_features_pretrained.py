@@ -1,183 +1,202 @@
-"""transformers checkpoints through the real loading code, on tiny ones made here."""
+"""Tokens of every family of checkpoints, against transformers used directly."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import mediafiles
 import numpy as np
-import polars as pl
 import pytest
+from encoding import CLOSE, PICTURES, TEXTS, audio, direct, network, settings, sound, texts, visual
 
-from m3tr.errors import InputError
-from m3tr.features.encoders import fingerprint
-from m3tr.features.extract import extract
-from m3tr.features.settings import FeatureSettings
+from m3tr.features.encoders import build
 
-SMALL = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
+
+def frame_by_frame(name: str, frames: list[np.ndarray]) -> np.ndarray:
+    import torch
+
+    model, processor = direct(name, "AutoImageProcessor")
+    rows = []
+    with torch.no_grad():
+        for frame in frames:
+            inputs = processor(images=[frame], return_tensors="pt")
+            if hasattr(model, "get_image_features"):
+                rows.append(model.get_image_features(**inputs).pooler_output[0])
+            else:
+                hidden = model(**inputs).last_hidden_state[0]
+                rows.append(hidden.mean(0) if hidden.ndim == 2 else hidden.mean((1, 2)))
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov2", "resnet", "clip", "siglip"])
+def test_a_vision_token_a_frame(checkpoints: dict[str, str], family: str) -> None:
+    encoder = visual(checkpoints[family])
+    (tokens,) = network(encoder, [PICTURES])
+    assert tokens.dtype == np.float32
+    np.testing.assert_allclose(tokens, frame_by_frame(checkpoints[family], PICTURES), **CLOSE)
+
+
+def test_the_decoder_is_asked_for_what_the_checkpoint_reads(checkpoints: dict[str, str]) -> None:
+    both = build(settings(visual=checkpoints["clip"], audio=checkpoints["clap"]), text=False)
+    assert (both.wanted.frames, both.wanted.sample_rate) == (3, 48_000)
+    assert both.wanted.side == 72, "32 pixels on the shorter side of 9:20"
+    clip = build(settings(visual=checkpoints["videomae"]), audio=False, text=False)
+    assert (clip.wanted.frames, clip.wanted.sample_rate) == (4, 0) and clip.audio is None
+    plain = build(settings(), visual=False)
+    assert (plain.wanted.frames, plain.wanted.side, plain.wanted.sample_rate) == (0, 256, 16_000)
+    assert plain.visual is None and plain.audio is not None and plain.audio.network is None
+
+
+@pytest.mark.parametrize("shown", [1, 2, 4])
+def test_a_video_network_gives_a_token_a_tubelet(checkpoints: dict[str, str], shown: int) -> None:
+    import torch
+
+    model, processor = direct(checkpoints["videomae"], "AutoImageProcessor")
+    nearest = {1: [0, 0, 0, 0], 2: [0, 0, 1, 1], 4: [0, 1, 2, 3]}[shown]
+    pixels = processor([[PICTURES[i] for i in nearest]], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        hidden = model(pixel_values=pixels.reshape(1, 4, 3, 32, 32)).last_hidden_state
+    assert hidden.shape == (1, 2 * 16, 16), "two tubelets of two frames, 4 x 4 places"
+    expected = torch.stack([hidden[0, :16].mean(0), hidden[0, 16:].mean(0)]).numpy()
+    (tokens,) = network(visual(checkpoints["videomae"]), [PICTURES[:shown]])
+    np.testing.assert_allclose(tokens, expected, **CLOSE)
+
+
+def segment_by_segment(name: str, wave: np.ndarray, rate: int, segments: int) -> np.ndarray:
+    import torch
+
+    model, extractor = direct(name, "AutoFeatureExtractor")
+    rows = []
+    with torch.no_grad():
+        for part in np.split(wave, segments):
+            inputs = extractor(part, sampling_rate=rate, return_tensors="pt")
+            if hasattr(model, "get_audio_features"):
+                inputs["is_longer"] = torch.zeros(1, 1, dtype=torch.bool)
+                rows.append(model.get_audio_features(**inputs).pooler_output[0])
+            elif model.config.model_type == "whisper":
+                features = inputs["input_features"]
+                rows.append(model.get_encoder()(features).last_hidden_state[0].mean(0))
+            else:
+                rows.append(model(**inputs).last_hidden_state[0].mean(0))
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "whisper", "clap", "clap_fused"])
+def test_an_audio_token_a_segment(checkpoints: dict[str, str], family: str) -> None:
+    encoder, rate = audio(checkpoints[family])
+    wave = sound(1.5, rate)
+    (tokens,) = network(encoder, [wave])
+    expected = segment_by_segment(checkpoints[family], wave, rate, 2)
+    assert tokens.dtype == np.float32
+    np.testing.assert_allclose(tokens, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("family", ["clap", "clap_fused"])
+def test_clap_hears_the_beginning_of_a_long_segment(
+    checkpoints: dict[str, str], family: str
+) -> None:
+    encoder, rate = audio(checkpoints[family])
+    wave = sound(6.0, rate)
+    (tokens,) = network(encoder, [wave])
+    np.testing.assert_array_equal(tokens, network(encoder, [wave])[0])
+    heard = np.concatenate([wave[:rate], wave[3 * rate : 4 * rate]])  # it reads one second
+    np.testing.assert_allclose(
+        tokens, segment_by_segment(checkpoints[family], heard, rate, 2), **CLOSE
+    )
+
+
+def test_a_sound_too_short_for_a_network_is_filled_up(checkpoints: dict[str, str]) -> None:
+    for family in ("wav2vec2", "clap", "ast"):
+        encoder, _ = audio(checkpoints[family])
+        (tokens,) = network(encoder, [np.full(5, 0.1, np.float32)])
+        assert len(tokens) == 1 and np.isfinite(tokens).all()
+
+
+def words(name: str, text: str, length: int) -> tuple[Any, Any]:
+    """Hidden states (L, D) and input of one text, alone."""
+    import torch
+
+    model, tokenizer = direct(name, "AutoTokenizer")
+    inputs = tokenizer([text], truncation=True, max_length=length, return_tensors="pt")
+    if model.config.model_type == "t5":
+        model = model.get_encoder()
+    with torch.no_grad():
+        return model(**inputs).last_hidden_state[0], inputs
+
+
+# XLM-R has 14 positions and begins behind its padding, so it reads 12 tokens
+@pytest.mark.parametrize("family, length", [("bert", 16), ("xlmr", 12), ("t5", 12)])
+def test_a_text_is_the_mean_of_its_words(
+    checkpoints: dict[str, str], family: str, length: int
+) -> None:
+    name = checkpoints[family]
+    expected = [words(name, text, length)[0].mean(0).numpy() for text in TEXTS]
+    np.testing.assert_allclose(texts(name, TEXTS), expected, **CLOSE)
+
+
+def unit(vector: Any) -> Any:
+    return vector / vector.norm()
+
+
+POOLED: dict[str, Callable[[Any], Any]] = {
+    "st_mean": lambda hidden: unit(hidden.mean(0)),
+    "st_cls": lambda hidden: hidden[0],
+    "st_max": lambda hidden: hidden.amax(0),
+    "st_last": lambda hidden: hidden[-1],
 }
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of tiny checkpoints, each with its processor, extractor or tokenizer."""
-    import torch
-    import transformers as tf
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("checkpoints")
-
-    def keep(name: str, *parts: object) -> None:
-        for part in parts:
-            part.save_pretrained(root / name)  # type: ignore[attr-defined]
-
-    size = {"height": 32, "width": 32}
-    keep("vit", tf.ViTModel(tf.ViTConfig(**SMALL, image_size=32, patch_size=8)),
-         tf.ViTImageProcessor(size=size))  # fmt: skip
-    tower = tf.CLIPVisionConfig(**SMALL, image_size=32, patch_size=8, projection_dim=10)
-    words = tf.CLIPTextConfig(**SMALL, vocab_size=60, max_position_embeddings=32, projection_dim=10)
-    clip = tf.CLIPConfig(
-        text_config=words.to_dict(), vision_config=tower.to_dict(), projection_dim=10
-    )
-    keep("clip", tf.CLIPModel(clip),
-         tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size))  # fmt: skip
-    keep("videomae", tf.VideoMAEModel(
-             tf.VideoMAEConfig(**SMALL, image_size=32, patch_size=8, num_frames=4)),
-         tf.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=size))  # fmt: skip
-    keep("ast", tf.ASTModel(tf.ASTConfig(**SMALL, max_length=64, num_mel_bins=16)),
-         tf.ASTFeatureExtractor(max_length=64, num_mel_bins=16))  # fmt: skip
-    wav = tf.Wav2Vec2Config(**SMALL, conv_dim=(8, 8), conv_stride=(5, 4), conv_kernel=(10, 8),
-                            num_feat_extract_layers=2, num_conv_pos_embeddings=4,
-                            num_conv_pos_embedding_groups=2)  # fmt: skip
-    keep("wav2vec2", tf.Wav2Vec2Model(wav), tf.Wav2Vec2FeatureExtractor())
-    vocabulary = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "cat",
-        "dog",
-        "run",
-        "##ning",
-        "the",
-        "##s",
-    ]
-    (root / "vocab.txt").write_text("\n".join(vocabulary))
-    keep("bert", tf.BertModel(
-             tf.BertConfig(**SMALL, vocab_size=len(vocabulary), max_position_embeddings=16)),
-         tf.BertTokenizer(str(root / "vocab.txt")))  # fmt: skip
-    return {path.name: str(path) for path in root.iterdir() if path.is_dir()}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pl.DataFrame]:
-    data = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 255, (40, 56, 3), np.uint8) for _ in range(8)]
-    mediafiles.write(data / "a.mp4", frames, mediafiles.tone(300, 1.5))
-    mediafiles.write(data / "b.mp4", frames[:2])
-    mediafiles.write(data / "c.wav", sound=mediafiles.tone(700, 0.1), sound_codec="pcm_s16le")
-    titles = ["the cat running", None, "dogs " * 60]
-    return data, pl.DataFrame(
-        {"video_id": ["a", "b", "c"], "media": ["a.mp4", "b.mp4", "c.wav"], "title": titles}
-    )
-
-
-def settings(
-    visual: str = "signal", audio: str = "signal", text: str = "signal"
-) -> FeatureSettings:
-    return FeatureSettings.model_validate({
-        "visual": {"encoder": visual, "frames": 3}, "audio": {"encoder": audio, "segments": 2},
-        "text": {"encoder": text}, "workers": 1,
-    })  # fmt: skip
-
-
-@pytest.mark.parametrize("visual, audio, tokens, width", [
-    ("vit", "ast", 3, 16), ("clip", "wav2vec2", 3, 10), ("videomae", "signal", 1, 16),
-])  # fmt: skip
-def test_media_checkpoints(
-    checkpoints: dict[str, str], world: tuple[Path, pl.DataFrame], tmp_path: Path,
-    visual: str, audio: str, tokens: int, width: int,
-) -> None:  # fmt: skip
-    data, videos = world
-    chosen = settings(checkpoints[visual], checkpoints.get(audio, "signal"), checkpoints["bert"])
-    features, quarantine, _ = extract(videos, data, None, chosen, cache_dir=tmp_path)
-    assert len(quarantine) == 0
-    assert features.mask["visual"].sum(1).tolist() == [tokens, min(tokens, 2), 0]
-    assert features.tokens["visual"].shape[2] == width
-    assert features.mask["audio"].sum(1).tolist() == [2, 0, 1]
-    assert features.tokens["audio"].shape[2] == (88 if audio == "signal" else 16)
-    assert features.mask["text"].tolist() == [[True, False], [False, False], [True, False]]
-    again, _, report = extract(videos, data, None, chosen, cache_dir=tmp_path)
-    assert report["media_from_cache"] == 3
-    fresh, _, _ = extract(videos, data, None, chosen)
-    for m in features.tokens:
-        assert np.isfinite(features.tokens[m]).all()
-        np.testing.assert_array_equal(again.tokens[m], features.tokens[m])
-        np.testing.assert_array_equal(fresh.tokens[m], features.tokens[m])
-
-
-def test_a_vision_token_is_the_mean_hidden_state(checkpoints: dict[str, str]) -> None:
-    import torch
-    from transformers import AutoImageProcessor, AutoModel
-
-    from m3tr.features.pretrained import PretrainedVisual
-
-    frame = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
-    processor = AutoImageProcessor.from_pretrained(checkpoints["vit"])
-    model = AutoModel.from_pretrained(checkpoints["vit"]).eval()
-    with torch.no_grad():
-        hidden = model(**processor(images=[frame], return_tensors="pt")).last_hidden_state
-    tokens = PretrainedVisual(checkpoints["vit"]).encode_frames([frame])
-    np.testing.assert_allclose(tokens, hidden.mean(1).numpy(), atol=1e-6)
-
-
-def test_text_pooling_ignores_padding(checkpoints: dict[str, str]) -> None:
-    from m3tr.features.pretrained import PretrainedText
-
-    encoder = PretrainedText(checkpoints["bert"], 4)
-    alone = encoder.encode_texts(["the cat"])
-    padded = encoder.encode_texts(["the cat", "the dogs running the cats running"])
-    np.testing.assert_allclose(alone[0], padded[0], atol=1e-5)
-    assert encoder.encode_texts(["cat"] * 9).shape == (9, 16)
-
-
-@pytest.mark.parametrize("modality", ["visual", "audio", "text"])
-@pytest.mark.parametrize("name", ["no/such-checkpoint", "./nowhere", "???"])
-def test_a_wrong_name_is_one_sentence(
-    world: tuple[Path, pl.DataFrame], modality: str, name: str
+@pytest.mark.parametrize("family", POOLED)
+def test_a_sentence_encoder_is_pooled_as_its_folder_says(
+    checkpoints: dict[str, str], family: str
 ) -> None:
-    data, videos = world
-    with pytest.raises(InputError, match=f"features.{modality}.encoder") as caught:
-        extract(videos, data, None, settings(**{modality: name}))
-    assert "\n" not in str(caught.value) and "signal" in str(caught.value)
+    name = checkpoints[family]
+    prompt = "query: " if family == "st_max" else ""
+    expected = [POOLED[family](words(name, prompt + text, 6)[0]).numpy() for text in TEXTS]
+    np.testing.assert_allclose(texts(name, TEXTS), expected, **CLOSE)
 
 
-def test_a_checkpoint_of_another_modality_is_refused(
-    checkpoints: dict[str, str], world: tuple[Path, pl.DataFrame]
-) -> None:
-    data, videos = world
-    with pytest.raises(InputError, match="features.visual.encoder"):
-        extract(videos, data, None, settings(visual=checkpoints["bert"]))
-    slow = FeatureSettings.model_validate(
-        {"audio": {"encoder": checkpoints["wav2vec2"], "sample_rate": 22_050}}
+def test_a_sentence_encoder_may_end_in_a_dense_layer(checkpoints: dict[str, str]) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    name = checkpoints["st_dense"]
+    layer = load_file(Path(name) / "2_Dense/model.safetensors")
+    hidden, _ = words(name, TEXTS[0], 6)
+    linear = torch.nn.functional.linear(
+        hidden.mean(0), layer["linear.weight"], layer["linear.bias"]
     )
-    with pytest.raises(InputError, match="16000 Hz"):
-        extract(videos, data, None, slow)
+    np.testing.assert_allclose(texts(name, TEXTS)[0], unit(torch.tanh(linear)).numpy(), **CLOSE)
 
 
-def test_an_unused_checkpoint_is_not_loaded() -> None:
-    videos = pl.DataFrame({"video_id": ["a"], "title": ["x"]})
-    features, _, _ = extract(videos, None, None, settings(visual="no/such-checkpoint"))
-    assert list(features.tokens) == ["text"]
+def test_every_way_of_pooling_ignores_padding() -> None:
+    import torch
+
+    from m3tr.features.pretrained.pooling import FLAGS, Pooling
+
+    hidden = torch.randn(1, 4, 6)
+    padded = torch.cat([hidden, torch.full((1, 3, 6), 9.0)], 1)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0]])
+    for mode in FLAGS.values():
+        pool = Pooling((mode,))
+        np.testing.assert_allclose(pool(padded, mask), pool(hidden, mask[:, :4]), rtol=1e-6)
+    weights = torch.arange(1.0, 5)[:, None]
+    expected = (hidden[0] * weights).sum(0) / 10
+    np.testing.assert_allclose(Pooling(("weightedmean",))(padded, mask)[0], expected, rtol=1e-5)
+    assert Pooling(("mean", "cls"))(padded, mask).shape == (1, 12)
 
 
-def test_a_new_checkpoint_in_the_same_folder_is_another_fingerprint(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    before = fingerprint(settings(visual=str(tmp_path)))
-    (tmp_path / "config.json").write_text('{"a": 1}')
-    assert fingerprint(settings(visual=str(tmp_path))) != before
+@pytest.mark.parametrize("family", ["clip", "clap", "siglip"])
+def test_the_text_tower_of_two(checkpoints: dict[str, str], family: str) -> None:
+    import torch
+
+    model, tokenizer = direct(checkpoints[family], "AutoTokenizer")
+    # SigLIP wants its texts filled up, and no mask
+    options: dict[str, Any] = {"padding": "max_length"} if family == "siglip" else {}
+    expected = []
+    for text in TEXTS:
+        inputs = tokenizer([text], truncation=True, max_length=12, return_tensors="pt", **options)
+        if family == "siglip":
+            inputs = {"input_ids": inputs["input_ids"]}
+        with torch.no_grad():
+            expected.append(model.get_text_features(**inputs).pooler_output[0].numpy())
+    np.testing.assert_allclose(texts(checkpoints[family], TEXTS), expected, **CLOSE)

@@ -1,0 +1,1 @@
+"""Encoders from transformers checkpoints: a local folder or a hub id (docs/features.md)."""
