@@ -7,7 +7,7 @@ bytes, pixels and processor time are bounded.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ import numpy as np
 from av.container import InputContainer
 
 from m3tr.features.settings import LimitSettings
-
-FRAME_SIDE = 256  # the longer side of a kept frame, in pixels
 
 REPLACE = "replace the file, or leave the media cell empty if the video has none"
 FORMATS = (
@@ -47,19 +45,54 @@ class MediaError(Exception):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is read of a file.
+
+    Attributes
+    ----------
+    frames : int
+        Pictures, at the middles of as many equal parts of the duration; 0: none is read.
+    side : int or None
+        Longer side of a kept picture at most; None: as it is stored.
+    sample_rate : int
+        Hz of the sound; 0: none is read.
+    sound_seconds : float
+        Only this much of the beginning is heard.
+    """
+
+    frames: int = 6
+    side: int | None = 256
+    sample_rate: int = 16_000
+    sound_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
 class Media:
     """What one file holds.
 
     Attributes
     ----------
     frames : list of ndarray (h, w, 3) uint8
-        RGB, upright, in order of time, longer side at most 256; empty where there is no picture.
+        RGB, upright, in order of time; empty where there is no picture.
     sound : ndarray (n,) float32
         Mono, at the asked sample rate; empty where there is no sound.
+    pixels : int
+        Width times height of the largest picture met; 0 without pictures.
+    seconds : float
+        Real length, from the time stamps; what was heard where only sound is read.
+    broken : dict
+        "visual" or "audio" -> why that one cannot be used although the other can.
     """
 
     frames: list[np.ndarray]
     sound: np.ndarray
+    pixels: int
+    seconds: float
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+class LimitError(MediaError):
+    """A file that costs more than it may: none of it is used."""
 
 
 class Clock:
@@ -71,7 +104,7 @@ class Clock:
 
     def check(self) -> None:
         if time.process_time() - self.start > self.limit:
-            raise MediaError(
+            raise LimitError(
                 f"decoding takes longer than {self.limit:g} s",
                 "shorten or re-encode the file, or raise features.limits.max_seconds_decoding",
             )
@@ -128,9 +161,18 @@ def locate(data_dir: Path, media: str, limits: LimitSettings) -> Path:
 def check_pixels(width: int, height: int, limits: LimitSettings) -> None:
     """Refuse a picture of more than `limits.max_pixels` pixels."""
     if width * height > limits.max_pixels:
-        raise MediaError(
+        raise LimitError(
             f"a picture of {width} x {height} pixels, more than {limits.max_pixels}",
             "re-encode it smaller or raise features.limits.max_pixels",
+        )
+
+
+def check_duration(seconds: float, limits: LimitSettings) -> None:
+    """Refuse a file of more than `limits.max_duration_s`."""
+    if seconds > limits.max_duration_s:
+        raise LimitError(
+            f"{seconds:.0f} s long, more than {limits.max_duration_s:g} s",
+            "shorten the file or raise features.limits.max_duration_s",
         )
 
 
@@ -144,10 +186,13 @@ def open_container(path: Path, limits: LimitSettings) -> InputContainer:
             options=options,
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
         )
+    except MemoryError:
+        raise
     except av.FFmpegError as error:
         raise MediaError(f"not a readable video or sound file ({short(error)})") from None
     for stream in (*container.streams.video, *container.streams.audio):
-        stream.codec_context.thread_count = 1
+        if stream.codec_context is not None:  # None: there is no decoder
+            stream.codec_context.thread_count = 1
     return container
 
 
@@ -163,64 +208,44 @@ def guarded(read: Callable[..., Any], *args: Any) -> Any:
         return read(*args)
     except MediaError:
         raise
-    except MemoryError:
-        raise MediaError("not enough memory to decode it", "re-encode it smaller") from None
+    except MemoryError:  # the decoder's ENOMEM too
+        raise LimitError(
+            "decoding takes more memory than a worker may have",
+            "re-encode it smaller or raise features.limits.max_memory",
+        ) from None
     except Exception as error:  # decoders raise many kinds; none may end the stage
         raise MediaError(f"damaged: {short(error)}") from None
 
 
-def read(
-    path: Path,
-    *,
-    frames: int,
-    sample_rate: int,
-    max_audio_seconds: float = 120.0,
-    limits: LimitSettings | None = None,
-) -> Media:
-    """Decode one file: up to `frames` pictures at equal distances in time, and its sound.
+def read(path: Path, wanted: Wanted, limits: LimitSettings | None = None) -> Media:
+    """Pictures and sound of one file.
 
     Parameters
     ----------
     path : Path
-        A video, a sound file or a still (JPEG, PNG, WebP: told by the first bytes, not the name).
-    frames : int
-        Pictures asked for; a shorter video or a still gives fewer.
-    sample_rate : int
-        Hz of the returned sound.
-    max_audio_seconds : float
-        Sound after this many seconds is not read.
+        A video, a sound file or a still, told by the content, not the name.
+    wanted : Wanted
+        How much of it; a shorter video or a still gives fewer pictures.
     limits : LimitSettings, optional
         What the file may cost.
 
     Returns
     -------
     Media
+        Where one modality is broken and the other is not, the good one, and `broken`.
 
     Raises
     ------
     MediaError
-        Unreadable, truncated, damaged, too large, too slow, or with neither picture nor sound.
+        Unreadable, truncated, beyond a limit, or with nothing that can be used.
     """
-    from m3tr.features import frames as video
-    from m3tr.features import sound as audio
-    from m3tr.features import stills
+    from m3tr.features import stills, survey
 
     limits = limits or LimitSettings()
     clock = Clock(limits.max_seconds_decoding)
-    if stills.is_still(path):
-        return Media([guarded(stills.read_still, path, limits)], np.zeros(0, np.float32))
-    with guarded(open_container, path, limits) as container:
-        promised = container.duration / av.time_base if container.duration else 0.0
-        check_complete(container, path)
-        pictures, seen = guarded(video.sample, container, frames, clock, limits)
-    with guarded(open_container, path, limits) as container:
-        wave, heard = guarded(audio.waveform, container, sample_rate, max_audio_seconds, clock)
-    if not pictures and wave.size == 0:
-        raise MediaError("the file has neither picture nor sound")
-    end = max(seen, heard)
-    if end < 0.75 * min(promised, max_audio_seconds) - 0.5:
-        raise MediaError(f"truncated: {promised:.1f} s promised, {end:.1f} s readable")
-    return Media(pictures, wave)
+    reader = stills.read_still if stills.is_still(path) else survey.read_streams
+    media: Media = guarded(reader, path, wanted, clock, limits)
+    return media
 
 
 def check_complete(container: InputContainer, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m3tr.features.media import MediaError, read
+from m3tr.features.media import MediaError, Wanted, read
 from m3tr.features.settings import LimitSettings
 from m3tr.features.signal_audio import SignalAudio
 from m3tr.features.signal_visual import SignalVisual
@@ -47,10 +47,12 @@ def handle(task: MediaTask) -> MediaResult:
     try:
         media = read(
             task.path,
-            frames=task.frames,
-            sample_rate=task.sample_rate,
-            max_audio_seconds=task.max_audio_seconds,
-            limits=task.limits,
+            Wanted(
+                frames=task.frames,
+                sample_rate=task.sample_rate,
+                sound_seconds=task.max_audio_seconds,
+            ),
+            task.limits,
         )
     except MediaError as error:
         return MediaResult(reason=error.reason, remedy=error.remedy)
