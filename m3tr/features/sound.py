@@ -1,9 +1,8 @@
 """The sound of a file as one mono waveform."""
 
-from typing import Any
-
 import av
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -31,13 +30,13 @@ class Listener:
     def __init__(self, stream: AudioStream, wanted: Wanted, clock: Clock) -> None:
         self.stream, self.clock = stream, clock
         self.context = stream.codec_context
+        self.unit = float(stream.time_base or 0)  # the stream is gone once its file is closed
         self.rate = wanted.sample_rate
         self.samples = int(wanted.sound_seconds * self.rate)
         self.full, self.trouble = False, ""
-        self.packets = self.bad = self.have = self.waiting = 0
+        self.packets = self.bad = self.have = 0
         self.parts: list[np.ndarray] = []
-        self.batch: list[AudioFrame] = []
-        self.form: tuple[str, str, int] | None = None
+        self.waiting = AudioFifo()
         self.resampler: AudioResampler | None = None
         self.first: int | None = None
         self.last = 0
@@ -46,9 +45,7 @@ class Listener:
 
     @property
     def seconds(self) -> float:
-        if self.first is None or not self.stream.time_base:
-            return 0.0
-        return float((self.last - self.first) * self.stream.time_base)
+        return 0.0 if self.first is None else (self.last - self.first) * self.unit
 
     def hear(self, packet: Packet) -> None:
         """Take one packet; the empty one at the end of a stream empties the decoder."""
@@ -73,40 +70,33 @@ class Listener:
             self._take(frame)
 
     def _take(self, frame: AudioFrame) -> None:
-        form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if form != self.form:  # a stream may change it anywhere
+        frame.pts = None  # gaps in the time stamps are closed, not filled
+        try:
+            self.waiting.write(frame)
+        except ValueError:  # another format: a stream may change it anywhere
             self._resample(end=True)
-            self.form = form
-        self.batch.append(frame)
-        self.waiting += frame.samples
-        if self.waiting >= BATCH:
+            self.waiting = AudioFifo()
+            self.waiting.write(frame)
+        if self.waiting.samples >= BATCH:
             self._resample()
 
     def _resample(self, end: bool = False) -> None:
-        if self.batch and self.form is not None:
-            self.clock.check()
-            form, layout, rate = self.form
-            arrays = [frame.to_ndarray() for frame in self.batch]
-            self.batch, self.waiting = [], 0
-            joined: Any = np.concatenate(arrays, axis=1)
-            if layout == "mono" and rate == self.rate and form in ("flt", "fltp"):
-                self._keep(joined)
-            else:
-                whole = AudioFrame.from_ndarray(joined, form, layout)
-                whole.sample_rate = rate  # no time: gaps in the time stamps are closed, not filled
-                if self.resampler is None:
-                    self.resampler = AudioResampler(format="flt", layout="mono", rate=self.rate)
-                for part in self.resampler.resample(whole):
-                    self._keep(part.to_ndarray())
+        self.clock.check()
+        frame = self.waiting.read() if self.waiting.samples else None
+        if frame is not None:
+            if self.resampler is None:
+                self.resampler = AudioResampler(format="fltp", layout="mono", rate=self.rate)
+            self._keep(self.resampler.resample(frame))
         if end and self.resampler is not None:
-            for part in self.resampler.resample(None):
-                self._keep(part.to_ndarray())
+            self._keep(self.resampler.resample(None))
             self.resampler = None
         self.full = self.full or self.have >= self.samples
 
-    def _keep(self, part: np.ndarray) -> None:
-        self.parts.append(part.reshape(-1))
-        self.have += part.size
+    def _keep(self, frames: list[AudioFrame | None]) -> None:
+        for frame in frames:
+            if frame is not None:  # what a resampler with nothing to do gives back at the end
+                self.parts.append(frame.to_ndarray().reshape(-1))
+                self.have += frame.samples
 
     def wave(self) -> np.ndarray:
         """What was heard, (n,) float32 in [-1, 1]; empty, with `trouble` told, where useless."""
@@ -118,5 +108,6 @@ class Listener:
         if not self.have:
             return np.zeros(0, np.float32)
         wave = np.concatenate(self.parts)[: self.samples]
-        wave = np.nan_to_num(wave, posinf=0.0, neginf=0.0).clip(-1.0, 1.0)
-        return wave.astype(np.float32, copy=False)
+        if not np.isfinite(np.dot(wave, wave)):
+            wave = np.nan_to_num(wave, posinf=0.0, neginf=0.0)
+        return wave.clip(-1.0, 1.0).astype(np.float32, copy=False)
