@@ -1,5 +1,7 @@
 """The sound of a file as one mono waveform."""
 
+from collections.abc import Sequence
+
 import av
 import numpy as np
 from av.audio.fifo import AudioFifo
@@ -92,7 +94,7 @@ class Listener:
             self.resampler = None
         self.full = self.full or self.have >= self.samples
 
-    def _keep(self, frames: list[AudioFrame | None]) -> None:
+    def _keep(self, frames: Sequence[AudioFrame | None]) -> None:
         for frame in frames:
             if frame is not None:  # what a resampler with nothing to do gives back at the end
                 self.parts.append(frame.to_ndarray().reshape(-1))
