@@ -323,12 +323,19 @@ def simulate_data(out: Path, *, videos: int, seed: int, media: bool) -> dict[str
 
 
 def import_data(
-    source: str, src: Path, workspace: Path, drop: list[str], *, target: str, force: bool
+    source: str,
+    src: Path,
+    workspace: Path,
+    drop: list[str],
+    *,
+    target: str,
+    force: bool,
+    link: bool = False,
 ) -> dict[str, Any]:
     """Turn a source into `data/` of a workspace; the import's report."""
     from m3tr.data.importing import import_dataset
 
-    return import_dataset(source, src, workspace, drop, target=target, force=force)
+    return import_dataset(source, src, workspace, drop, target=target, force=force, link=link)
 
 
 def promote_version(workspace: Path, version: str) -> str:

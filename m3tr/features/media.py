@@ -89,8 +89,8 @@ class Media:
 
     frames: list[np.ndarray]
     sound: np.ndarray
-    pixels: int
-    seconds: float
+    pixels: int = 0
+    seconds: float = 0.0
     broken: dict[str, str] = field(default_factory=dict)
 
 

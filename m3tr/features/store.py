@@ -1,6 +1,5 @@
 """Content features of many videos as arrays with masks."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +8,7 @@ import numpy as np
 import polars as pl
 
 from m3tr.errors import InputError
-
-MODALITIES = ("visual", "audio", "text")
-ARRAYS, IDS = "features.safetensors", "ids.parquet"
+from m3tr.features.parts import MODALITIES, ROWS, PartWriter, arrays, parts, read_manifest
 
 
 @dataclass(frozen=True)
@@ -91,6 +88,10 @@ class Features:
             return np.zeros(len(self.ids), bool)
         return np.asarray(self.mask[modality].any(axis=1))
 
+    def present_counts(self) -> dict[str, int]:
+        """How many videos have each modality."""
+        return {m: int(self.present(m).sum()) for m in MODALITIES}
+
     def pooled(self, modality: str) -> np.ndarray:
         """The masked mean of the tokens, (N, D) float32 of unit length; zeros where absent.
 
@@ -159,43 +160,49 @@ class Features:
         )
 
     def save(self, folder: Path | str) -> None:
-        """Write `features.safetensors` and `ids.parquet`; a reader never sees half a file."""
-        from safetensors.numpy import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{m}.tokens": np.ascontiguousarray(self.tokens[m]) for m in sorted(self.tokens)}
-        arrays |= {f"{m}.mask": np.ascontiguousarray(self.mask[m]) for m in sorted(self.mask)}
-        temporary = folder / f".{ARRAYS}.{os.getpid()}"
-        save_file(arrays, temporary)
-        os.replace(temporary, folder / ARRAYS)
-        temporary = folder / f".{IDS}.{os.getpid()}"
-        pl.DataFrame({"video_id": self.ids}, schema={"video_id": pl.String}).write_parquet(
-            temporary
-        )
-        os.replace(temporary, folder / IDS)
+        """Write part files and their manifest (`m3tr.features.parts`)."""
+        with PartWriter(Path(folder), self.shapes) as writer:
+            for start in range(0, len(self), ROWS):
+                rows = slice(start, start + ROWS)
+                writer.write(
+                    self.ids[rows],
+                    {m: tokens[rows] for m, tokens in self.tokens.items()},
+                    {m: mask[rows] for m, mask in self.mask.items()},
+                )
 
     @classmethod
     def load(cls, folder: Path | str) -> "Features":
-        """Read what `save` wrote.
+        """Read a folder of part files.
 
         Raises
         ------
         InputError
-            Where the folder holds no (readable) features.
+            Where the folder holds no (readable, finished) features.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         folder = Path(folder)
+        ids: list[str] = []
         try:
-            arrays = load_file(folder / ARRAYS)
-            ids = pl.read_parquet(folder / IDS)["video_id"].to_list()
-        except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+            count, shapes = read_manifest(folder)
+            files = parts(folder)
+            if len(files) != count:
+                raise ValueError(f"{len(files)} part files instead of {count}")
+            tokens: dict[str, list[np.ndarray]] = {m: [] for m in shapes}
+            mask: dict[str, list[np.ndarray]] = {m: [] for m in shapes}
+            for file in files:
+                part = pl.read_parquet(file, glob=False)
+                ids += part["video_id"].to_list()
+                for m, (T, _) in shapes.items():
+                    found, there = arrays(part[m], T)
+                    tokens[m].append(found)
+                    mask[m].append(there)
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise InputError(
                 f"{folder}: no readable features ({error}); run the features stage"
             ) from None
-        names = [m for m in MODALITIES if f"{m}.tokens" in arrays]
+        if not files:
+            return cls.empty([], shapes)
         return cls(
-            ids, {m: arrays[f"{m}.tokens"] for m in names}, {m: arrays[f"{m}.mask"] for m in names}
+            ids,
+            {m: np.concatenate(tokens[m]) for m in shapes},
+            {m: np.concatenate(mask[m]) for m in shapes},
         )
