@@ -38,7 +38,8 @@ class SignalVisual:
         pixels = np.stack([np.asarray(image) for image in small])
         rgb = np.divide(pixels, np.float32(255), dtype=np.float32)
         grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-        half = grey.reshape(-1, SIDE // 2, 2, SIDE // 2, 2).mean((2, 4))
+        pairs = grey[:, :, ::2] + grey[:, :, 1::2]
+        half = (pairs[:, ::2] + pairs[:, 1::2]) / 4
         hsv = np.stack([np.asarray(image.convert("HSV")) for image in small])
         parts = (
             _colour(hsv),
@@ -91,24 +92,21 @@ def _colour(hsv: np.ndarray) -> np.ndarray:
     vivid = saturation * value.astype(np.float32)
     hues = histogram(hue, 256, vivid) @ HUE_BINS
     depth = np.sqrt(vivid.mean(1, dtype=float) / 255**2)  # the hue of a grey picture says nothing
+    both = histogram(saturation // 32 * 8 + value // 32, 64).reshape(-1, 8, 8)
     return np.concatenate(
-        [
-            centred(hues) * depth[:, None],
-            centred(histogram(saturation // 32, 8)),
-            centred(histogram(value // 32, 8)),
-        ],
-        axis=1,
+        [centred(hues) * depth[:, None], centred(both.sum(2)), centred(both.sum(1))], axis=1
     )
 
 
 def _moments(pixels: np.ndarray) -> np.ndarray:
-    """Mean, spread and skewness of R, G, B (T, 9), exactly, from their histograms."""
-    steps = np.arange(256) / 255
-    counts = np.stack([histogram(pixels[..., i], 256) for i in range(3)], axis=1) / SIDE**2
-    mean = counts @ steps
-    rest = steps - mean[..., None]
-    std = np.sqrt((counts * rest**2).sum(-1))
-    skew = (counts * rest**3).sum(-1) / (std + 0.05) ** 3
+    """Mean, spread and skewness of R, G, B (T, 9)."""
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).reshape(len(pixels), 3, -1)
+    rest = np.divide(planes, np.float32(255), dtype=np.float32)
+    mean = rest.mean(2)
+    rest -= mean[..., None]
+    square = rest * rest
+    std = np.sqrt(square.mean(2))
+    skew = np.einsum("tcn,tcn->tc", square, rest) / SIDE**2 / (std + 0.05) ** 3
     return np.concatenate([mean - 0.5, 2 * std - 0.5, np.tanh(skew / 2) / 2], axis=1)
 
 

@@ -97,7 +97,8 @@ class Listener:
     def _keep(self, frames: Sequence[AudioFrame | None]) -> None:
         for frame in frames:
             if frame is not None:  # what a resampler with nothing to do gives back at the end
-                self.parts.append(frame.to_ndarray().reshape(-1))
+                # fltp, mono: one plane, looked at without a copy
+                self.parts.append(np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples))
                 self.have += frame.samples
 
     def wave(self) -> np.ndarray:
@@ -109,7 +110,8 @@ class Listener:
         self._resample(end=True)
         if not self.have:
             return np.zeros(0, np.float32)
-        wave = np.concatenate(self.parts)[: self.samples]
+        parts = self.parts
+        wave = (parts[0] if len(parts) == 1 else np.concatenate(parts))[: self.samples]
         if not np.isfinite(np.dot(wave, wave)):
             wave = np.nan_to_num(wave, posinf=0.0, neginf=0.0)
         return wave.clip(-1.0, 1.0).astype(np.float32, copy=False)
