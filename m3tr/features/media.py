@@ -191,6 +191,7 @@ def open_container(path: Path, limits: LimitSettings) -> InputContainer:
             str(path),
             "r",
             options=options,
+            metadata_errors="replace",  # a title in another encoding breaks nothing
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
         )
     except MemoryError:

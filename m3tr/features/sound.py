@@ -50,16 +50,25 @@ class Listener:
         return 0.0 if self.first is None else (self.last - self.first) * self.unit
 
     def hear(self, packet: Packet) -> None:
-        """Take one packet; the empty one at the end of a stream empties the decoder."""
+        """Take one packet; empty ones, which some containers hold anywhere, are passed over."""
+        if not packet.size:
+            return
         pts = packet.pts
         if pts is not None:
             self.first = pts if self.first is None else min(self.first, pts)
             self.last = max(self.last, pts + (packet.duration or 0))
-        if self.full:
-            return
-        self.packets += packet.size > 0
+        if not self.full:
+            self.packets += 1
+            self._decode(packet)
+
+    def finish(self) -> None:
+        """Take what the decoder still holds."""
+        if not self.full and self.packets:
+            self._decode(None)
+
+    def _decode(self, packet: Packet | None) -> None:
         try:
-            frames = self.context.decode(packet if packet.size else None)
+            frames = self.context.decode(packet)
         except MemoryError:
             raise
         except av.InvalidDataError:
@@ -98,7 +107,9 @@ class Listener:
         for frame in frames:
             if frame is not None:  # what a resampler with nothing to do gives back at the end
                 # fltp, mono: one plane, looked at without a copy
-                self.parts.append(np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples))
+                self.parts.append(
+                    np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples)
+                )
                 self.have += frame.samples
 
     def wave(self) -> np.ndarray:

@@ -139,6 +139,8 @@ def walk(
         ended = short(error)
     if table is not None:
         table.close()
+    if heard is not None:
+        heard.finish()
     return ended
 
 

@@ -107,6 +107,15 @@ def test_a_cover_is_no_video(tmp_path: Path) -> None:
     assert not media.frames and media.pixels == 0 and media.sound.size > RATE
 
 
+def test_packets_without_content_end_nothing(tmp_path: Path) -> None:
+    path = mediafiles.write(
+        tmp_path / "a.flv", mediafiles.plain((9, 99, 9), 30), mediafiles.tone(300, 3),
+        codec="flv", sound_codec="libmp3lame",
+    )  # fmt: skip
+    media = read(path, Wanted())
+    assert media.sound.size > 2.9 * RATE and media.frames and not media.broken
+
+
 def test_silence_is_sound(tmp_path: Path) -> None:
     path = mediafiles.write(tmp_path / "a.wav", sound=np.zeros(16_000), sound_codec="pcm_s16le")
     media = read(path, Wanted())
