@@ -1,205 +1,218 @@
-"""Frames at equal distances in time, from any video the decoder can read.
+"""The frames on screen at wanted times, exactly, without decoding what does not matter for them.
 
-A frame is chosen because it is on screen at the wanted time, so variable frame rates need no
-special case. Short videos are read through once, long ones by seeking; where the duration is not
-known, or the header lies about it, frames are kept while reading and thinned out.
+The table of packets tells when every frame is shown, so variable frame rates need no special
+case and no header is believed. Only the groups of pictures that hold a wanted frame are decoded,
+and of these only what the frame refers to. Where the packets do not tell enough (no times, a
+codec without clean restarts, a frame that does not come out), everything is decoded, and the same
+frames are chosen from what came out.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
-from m3tr.features.media import FRAME_SIDE, Clock, MediaError, check_pixels
+from m3tr.features.media import Clock, MediaError, Wanted, check_duration, check_pixels
+from m3tr.features.packets import UNKNOWN, LostError, Supply, Table
+from m3tr.features.pictures import Pictures
 from m3tr.features.settings import LimitSettings
-from m3tr.features.stills import shrink
 
-SEEK_ABOVE_SECONDS = 30.0  # shorter videos are read through: seeking costs a group of pictures
-BAD_PACKETS = 0.2  # share of undecodable packets from which a file counts as damaged
+BAD_PACKETS = 0.2  # share of undecodable packets from which a stream counts as damaged
+# frames of these that are marked as referred to by nobody can be left out without any trace
+SKIPPING = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 
 
-def sample(
-    container: InputContainer, n: int, clock: Clock, limits: LimitSettings
-) -> tuple[list[np.ndarray], float]:
-    """Up to `n` frames at the middles of `n` equal parts of the duration.
+@dataclass
+class Reading:
+    """Pictures in order of time, real seconds of the stream, pixels of its largest frame."""
 
-    Returns
-    -------
-    frames : list of ndarray (h, w, 3) uint8
-        Distinct frames in order of time; fewer than `n` where the video shows fewer.
-    end : float
-        Seconds from the start of the video to the end of its last readable frame.
+    frames: list[np.ndarray]
+    seconds: float
+    pixels: int
+
+
+def sample(supply: Supply, wanted: Wanted, clock: Clock, limits: LimitSettings) -> Reading:
+    """The distinct frames on screen at the middles of `wanted.frames` parts of the duration.
+
+    Parameters
+    ----------
+    supply : Supply
+        Packets of a stream whose decoder was not used yet.
+
+    Raises
+    ------
+    MediaError
+        Damaged, too many pixels, too long, too slow.
     """
-    stream = next((s for s in container.streams.video if not _is_cover(s)), None)
-    if stream is None:
-        return [], 0.0
-    check_pixels(stream.codec_context.width, stream.codec_context.height, limits)
-    duration = _duration(container, stream)
-    if duration > SEEK_ABOVE_SECONDS:
-        found = _by_seeking(container, stream, n, duration, clock, limits)
-        if len(found) == n:
-            return found, duration
-        container.seek(0)
-    if duration > 0:
-        found, end = _in_one_pass(container, stream, n, duration, clock, limits)
-        if abs(end - duration) <= 0.1 * duration:
-            return found, end
-        container.seek(0)
-    return _without_duration(container, stream, n, clock, limits)
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    # the cover picture of a sound file is announced as a video stream
-    return "attached_pic" in str(stream.disposition)
-
-
-def _duration(container: InputContainer, stream: VideoStream) -> float:
-    if stream.duration:
-        return stream.duration * _unit(stream)
-    return container.duration / av.time_base if container.duration else 0.0
-
-
-def _decoded(
-    container: InputContainer, stream: VideoStream, clock: Clock, limits: LimitSettings
-) -> Iterator[tuple[float, VideoFrame]]:
-    """Frames with their times in seconds; a few undecodable packets are passed over."""
-    rate = float(stream.average_rate or 25)
-    packets = bad = count = 0
-    for packet in container.demux(stream):
-        clock.check()
-        packets += 1
+    reader, table, n = _Reader(supply, wanted.side, clock, limits), supply.table, wanted.frames
+    if table.restartable:
+        times = table.pts[table.shown]
+        span = duration(times, table.duration[table.shown], reader.gap)
+        seconds = span * reader.unit
+        check_duration(seconds, limits)
+        picks = np.flatnonzero(table.shown)[on_screen(times, span, n)]
         try:
-            frames = packet.decode()
+            return Reading(reader.groups(picks), seconds, reader.pixels)
+        except LostError:
+            pass
+    return reader.everything(n)
+
+
+def duration(times: np.ndarray, lasting: np.ndarray, gap: float) -> float:
+    """From the first frame to the end of the last; one without a length lasts as the one before.
+
+    Parameters
+    ----------
+    times, lasting : ndarray (frames,)
+        Presentation times and lengths in ticks; a length of 0 is unknown.
+    gap : float
+        Ticks of a frame where nothing else is known.
+    """
+    last = int(np.argmax(times))
+    length = float(lasting[last])
+    if length <= 0:
+        earlier = times[times < times[last]]
+        length = float(times[last] - earlier.max()) if earlier.size else gap
+    return float(times[last] - times.min()) + length
+
+
+def on_screen(times: np.ndarray, span: float, n: int) -> np.ndarray:
+    """Indices, in order of time, of the frames shown at the middles of `n` equal parts."""
+    order = np.argsort(times, kind="stable")
+    wanted = times.min() + (np.arange(n) + 0.5) / n * span
+    places = np.searchsorted(times[order], wanted, side="right") - 1
+    return order[np.unique(np.maximum(places, 0))]
+
+
+def by_count(count: int, n: int) -> np.ndarray:
+    """Indices at the middles of `n` equal parts of `count` frames."""
+    return np.unique(((np.arange(n) + 0.5) / n * count).astype(np.int64))
+
+
+class _Reader:
+    """Decoding of one stream; counts what cannot be decoded."""
+
+    def __init__(
+        self, supply: Supply, side: int | None, clock: Clock, limits: LimitSettings
+    ) -> None:
+        self.supply, self.clock, self.limits = supply, clock, limits
+        self.table = supply.table
+        self.stream = self.table.stream
+        self.context = self.stream.codec_context
+        self.picture = Pictures(self.stream, side)
+        self.unit = float(self.stream.time_base or 0) or 1 / av.time_base
+        self.gap = 1 / float(self.stream.average_rate or 25) / self.unit
+        self.pixels = self.context.width * self.context.height
+        self.fresh = True
+        self.sent = self.bad = 0
+
+    def groups(self, picks: np.ndarray) -> list[np.ndarray]:
+        """Pictures of the packets `picks`, in order of time; LostError where one does not come."""
+        table = self.table
+        wanted = {int(table.pts[i]): place for place, i in enumerate(picks)}
+        found: list[np.ndarray | None] = [None] * len(picks)
+        skipping = table.codec in SKIPPING
+        for first, last, members in runs(table, picks):
+            self._restart()
+            missing = len(members)
+            for frame in self._decoded(self.supply.run(first, last), members, skipping):
+                place = wanted.get(UNKNOWN if frame.pts is None else frame.pts)
+                if place is not None and found[place] is None:
+                    found[place] = self.picture(frame)
+                    missing -= 1
+            if missing or self.bad > BAD_PACKETS * self.sent:
+                raise LostError
+        return [picture for picture in found if picture is not None]
+
+    def everything(self, n: int) -> Reading:
+        """Decode all; a second time where other frames came out than the packets promised."""
+        guess = self._guess(n)
+        for _ in range(2):
+            self._restart()
+            self.sent = self.bad = 0
+            kept: dict[int, np.ndarray] = {}
+            times, lasting = [], []
+            packets = self.supply.run(0, len(self.table) - 1)
+            for place, frame in enumerate(self._decoded(packets, set(), False)):
+                times.append(UNKNOWN if frame.pts is None else frame.pts)
+                lasting.append(frame.duration or 0)
+                if place in guess:
+                    kept[place] = self.picture(frame)
+            if not times:
+                raise MediaError("damaged: no frame can be decoded")
+            if self.bad > BAD_PACKETS * self.sent:
+                raise MediaError(f"damaged: {self.bad} of {self.sent} packets cannot be decoded")
+            picks, seconds = self._choose(np.array(times), np.array(lasting), n)
+            check_duration(seconds, self.limits)
+            if all(int(place) in kept for place in picks):
+                return Reading([kept[int(place)] for place in picks], seconds, self.pixels)
+            guess = {int(place) for place in picks}
+        raise MediaError("damaged: the frames come out differently each time")
+
+    def _guess(self, n: int) -> set[int]:
+        table = self.table
+        shown = np.sort(table.pts[table.shown])
+        if shown.size and shown[0] != UNKNOWN:
+            span = duration(shown, np.zeros(shown.size), self.gap)
+            return set(on_screen(shown, span, n).tolist())
+        return set(by_count(len(table), n).tolist())
+
+    def _choose(self, times: np.ndarray, lasting: np.ndarray, n: int) -> tuple[np.ndarray, float]:
+        """Places of the wanted frames among those that came out, and the seconds of all."""
+        if times.min() == UNKNOWN:
+            return by_count(times.size, n), times.size * self.gap * self.unit
+        span = duration(times, lasting, self.gap)
+        return on_screen(times, span, n), span * self.unit
+
+    def _restart(self) -> None:
+        if not self.fresh:
+            self.context.flush_buffers()
+        self.fresh = False
+
+    def _decoded(
+        self, packets: Iterator[tuple[int, Packet]], wanted: set[int], skipping: bool
+    ) -> Iterator[VideoFrame]:
+        """Frames of the packets; with `skipping`, unwanted ones only where others need them."""
+        leaving = False
+        for index, packet in packets:
+            self.clock.check()
+            if skipping and leaving is (index in wanted):
+                leaving = not leaving
+                self.context.skip_frame = "NONREF" if leaving else "DEFAULT"
+            yield from self._send(packet)
+        self.context.skip_frame = "DEFAULT"
+        yield from self._send(None)
+
+    def _send(self, packet: Packet | None) -> list[VideoFrame]:
+        self.sent += packet is not None
+        try:
+            frames = self.context.decode(packet)
         except av.InvalidDataError:
-            bad += 1
-            continue
+            self.bad += 1
+            return []
         for frame in frames:
-            check_pixels(frame.width, frame.height, limits)
-            seconds = frame.time if frame.time is not None else count / rate
-            count += 1
-            yield seconds, frame
-    if bad > BAD_PACKETS * packets:
-        raise MediaError(f"damaged: {bad} of {packets} packets cannot be decoded")
+            pixels = frame.width * frame.height
+            if pixels > self.pixels:
+                check_pixels(frame.width, frame.height, self.limits)
+                self.pixels = pixels
+        return frames
 
 
-def _in_one_pass(
-    container: InputContainer,
-    stream: VideoStream,
-    n: int,
-    duration: float,
-    clock: Clock,
-    limits: LimitSettings,
-) -> tuple[list[np.ndarray], float]:
-    """Read everything; only the frames that are shown at the wanted times become pictures."""
-    start = (stream.start_time or 0) * _unit(stream)
-    wanted = [start + (i + 0.5) / n * duration for i in range(n)]
-    picture, found = _Pictures(stream), []
-    shown: VideoFrame | None = None  # not None: on screen, and not taken yet
-    last, gap = start, 0.0
-    for seconds, frame in _decoded(container, stream, clock, limits):
-        due = False
-        while wanted and wanted[0] < seconds:
-            wanted.pop(0)
-            due = True
-        if due and shown is not None:
-            found.append(picture(shown))
-        gap = seconds - last if seconds > last else gap
-        last, shown = max(last, seconds), frame
-    if shown is not None and wanted:
-        found.append(picture(shown))
-    return found, last + gap - start
-
-
-def _unit(stream: VideoStream) -> float:
-    """Seconds of one tick of the stream's clock."""
-    return float(stream.time_base or 0) or 1 / av.time_base
-
-
-def _without_duration(
-    container: InputContainer, stream: VideoStream, n: int, clock: Clock, limits: LimitSettings
-) -> tuple[list[np.ndarray], float]:
-    """Read everything, keeping frames at a distance that doubles whenever too many are held."""
-    picture = _Pictures(stream)
-    kept: list[tuple[float, np.ndarray]] = []
-    capacity, step = 8 * n, 0.0
-    first = last = gap = 0.0
-    seen = False
-    for seconds, frame in _decoded(container, stream, clock, limits):
-        if not seen:
-            first = last = seconds
-            seen = True
-        gap = seconds - last if seconds > last else gap
-        last = max(last, seconds)
-        if kept and seconds < kept[-1][0] + step:
-            continue
-        kept.append((seconds, picture(frame)))
-        if len(kept) > capacity:
-            step = 2 * (last - first) / capacity
-            thinned: list[tuple[float, np.ndarray]] = []
-            for item in kept:
-                if not thinned or item[0] >= thinned[-1][0] + step:
-                    thinned.append(item)
-            kept = thinned
-    if not kept:
-        raise MediaError("damaged: no frame can be decoded")
-    times = np.array([seconds for seconds, _ in kept])
-    end = last + (gap or 1 / float(stream.average_rate or 25))
-    wanted = first + (np.arange(n) + 0.5) / n * (end - first)
-    on_screen = np.unique(np.maximum(np.searchsorted(times, wanted, side="right") - 1, 0))
-    return [kept[i][1] for i in on_screen], end - first
-
-
-def _by_seeking(
-    container: InputContainer,
-    stream: VideoStream,
-    n: int,
-    duration: float,
-    clock: Clock,
-    limits: LimitSettings,
-) -> list[np.ndarray]:
-    """One seek a wanted frame; fewer than `n` frames mean that seeking does not work here."""
-    unit = _unit(stream)
-    start = (stream.start_time or 0) * unit
-    picture, found = _Pictures(stream), []
-    previous = -np.inf
-    for i in range(n):
-        wanted = start + (i + 0.5) / n * duration
-        try:
-            container.seek(int(wanted / unit), stream=stream, backward=True)
-            shown: tuple[float, VideoFrame] | None = None
-            for seconds, frame in _decoded(container, stream, clock, limits):
-                if shown is not None and seconds > wanted:
-                    break
-                shown = (seconds, frame)
-        except av.FFmpegError:
-            return []
-        if shown is None or shown[0] <= previous:
-            return []
-        previous = shown[0]
-        found.append(picture(shown[1]))
-    return found
-
-
-class _Pictures:
-    """Frames to RGB (h, w, 3) uint8: square pixels, upright, longer side at most 256 pixels."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self.ratio = float(stream.sample_aspect_ratio or 1) or 1.0
-        self.scaler = VideoReformatter()  # kept: setting one up costs more than its use
-
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        width, height = frame.width * self.ratio, float(frame.height)
-        scale = min(1.0, FRAME_SIDE / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        try:
-            small = self.scaler.reformat(
-                frame, *size, format="rgb24", interpolation="AREA"
-            ).to_ndarray()
-        except (av.FFmpegError, ValueError):  # the scaler refuses some tiny sizes
-            small = shrink(frame.to_ndarray(format="rgb24"))
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(small, turns))
+def runs(table: Table, picks: np.ndarray) -> Iterator[tuple[int, int, set[int]]]:
+    """First and last packet of every stretch to decode, and the wanted ones among them."""
+    first = last = -1
+    members: set[int] = set()
+    for index in sorted(int(i) for i in picks):
+        start = table.start_of(index)
+        if members and start > last:
+            yield first, last, members
+            members = set()
+        if not members:
+            first = start
+        first, last = min(first, start), index
+        members.add(index)
+    if members:
+        yield first, last, members

@@ -7,7 +7,7 @@ bytes, pixels and processor time are bounded.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from av.container import InputContainer
 
 from m3tr.features.settings import LimitSettings
 
-FRAME_SIDE = 256  # the longer side of a kept frame, in pixels
-
 REPLACE = "replace the file, or leave the media cell empty if the video has none"
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,"
     "ogg,wav,w64,mp3,aac,flac,amr,aiff,caf,gif"
 )
+
+
+CHECK_EVERY = 8  # calls of `Clock.check`
 
 
 class MediaError(Exception):
@@ -48,10 +49,22 @@ class MediaError(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of a file; `frames` = 0: no picture, `sample_rate` = 0: no sound."""
+    """What is read of a file.
+
+    Attributes
+    ----------
+    frames : int
+        Pictures, at the middles of as many equal parts of the duration; 0: none is read.
+    side : int or None
+        Longer side of a kept picture at most; None: as it is stored.
+    sample_rate : int
+        Hz of the sound; 0: none is read.
+    sound_seconds : float
+        Only this much of the beginning is heard.
+    """
 
     frames: int = 6
-    side: int | None = FRAME_SIDE
+    side: int | None = 256
     sample_rate: int = 16_000
     sound_seconds: float = 120.0
 
@@ -63,15 +76,26 @@ class Media:
     Attributes
     ----------
     frames : list of ndarray (h, w, 3) uint8
-        RGB, upright, in order of time, longer side at most 256; empty where there is no picture.
+        RGB, upright, in order of time; empty where there is no picture.
     sound : ndarray (n,) float32
         Mono, at the asked sample rate; empty where there is no sound.
+    pixels : int
+        Width times height of the largest picture met; 0 without pictures.
+    seconds : float
+        Real length, from the time stamps; what was heard where only sound is read.
+    broken : dict
+        "visual" or "audio" -> why that one cannot be used although the other can.
     """
 
     frames: list[np.ndarray]
     sound: np.ndarray
     pixels: int = 0
     seconds: float = 0.0
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+class LimitError(MediaError):
+    """A file that costs more than it may: none of it is used."""
 
 
 class Clock:
@@ -80,10 +104,14 @@ class Clock:
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self.start = time.process_time()
+        self.calls = 0
 
     def check(self) -> None:
+        self.calls += 1
+        if self.calls % CHECK_EVERY:  # asking the kernel costs as much as decoding a tiny packet
+            return
         if time.process_time() - self.start > self.limit:
-            raise MediaError(
+            raise LimitError(
                 f"decoding takes longer than {self.limit:g} s",
                 "shorten or re-encode the file, or raise features.limits.max_seconds_decoding",
             )
@@ -140,9 +168,18 @@ def locate(data_dir: Path, media: str, limits: LimitSettings) -> Path:
 def check_pixels(width: int, height: int, limits: LimitSettings) -> None:
     """Refuse a picture of more than `limits.max_pixels` pixels."""
     if width * height > limits.max_pixels:
-        raise MediaError(
+        raise LimitError(
             f"a picture of {width} x {height} pixels, more than {limits.max_pixels}",
             "re-encode it smaller or raise features.limits.max_pixels",
+        )
+
+
+def check_duration(seconds: float, limits: LimitSettings) -> None:
+    """Refuse a file of more than `limits.max_duration_s`."""
+    if seconds > limits.max_duration_s:
+        raise LimitError(
+            f"{seconds:.0f} s long, more than {limits.max_duration_s:g} s",
+            "shorten the file or raise features.limits.max_duration_s",
         )
 
 
@@ -154,12 +191,17 @@ def open_container(path: Path, limits: LimitSettings) -> InputContainer:
             str(path),
             "r",
             options=options,
+            metadata_errors="replace",  # a title in another encoding breaks nothing
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
         )
+    except MemoryError:
+        raise
     except av.FFmpegError as error:
         raise MediaError(f"not a readable video or sound file ({short(error)})") from None
     for stream in (*container.streams.video, *container.streams.audio):
-        stream.codec_context.thread_count = 1
+        if stream.codec_context is not None:  # None: there is no decoder
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = options  # the size may also change on the way
     return container
 
 
@@ -175,46 +217,44 @@ def guarded(read: Callable[..., Any], *args: Any) -> Any:
         return read(*args)
     except MediaError:
         raise
-    except MemoryError:
-        raise MediaError("not enough memory to decode it", "re-encode it smaller") from None
+    except MemoryError:  # the decoder's ENOMEM too
+        raise LimitError(
+            "decoding takes more memory than a worker may have",
+            "re-encode it smaller or raise features.limits.max_memory",
+        ) from None
     except Exception as error:  # decoders raise many kinds; none may end the stage
         raise MediaError(f"damaged: {short(error)}") from None
 
 
 def read(path: Path, wanted: Wanted, limits: LimitSettings | None = None) -> Media:
-    """Decode one file."""
-    from m3tr.features import frames as video
-    from m3tr.features import sound as audio
-    from m3tr.features import stills
+    """Pictures and sound of one file.
+
+    Parameters
+    ----------
+    path : Path
+        A video, a sound file or a still, told by the content, not the name.
+    wanted : Wanted
+        How much of it; a shorter video or a still gives fewer pictures.
+    limits : LimitSettings, optional
+        What the file may cost.
+
+    Returns
+    -------
+    Media
+        Where one modality is broken and the other is not, the good one, and `broken`.
+
+    Raises
+    ------
+    MediaError
+        Unreadable, truncated, beyond a limit, or with nothing that can be used.
+    """
+    from m3tr.features import stills, survey
 
     limits = limits or LimitSettings()
     clock = Clock(limits.max_seconds_decoding)
-    if stills.is_still(path):
-        picture = guarded(stills.read_still, path, limits)
-        return Media([picture], np.zeros(0, np.float32), picture.shape[0] * picture.shape[1], 0.0)
-    with guarded(open_container, path, limits) as container:
-        promised = container.duration / av.time_base if container.duration else 0.0
-        check_complete(container, path)
-        pictures, seen = guarded(video.sample, container, max(wanted.frames, 1), clock, limits)
-    with guarded(open_container, path, limits) as container:
-        wave, heard = guarded(
-            audio.waveform, container, wanted.sample_rate or 16_000, wanted.sound_seconds, clock
-        )
-    if not pictures and wave.size == 0:
-        raise MediaError("the file has neither picture nor sound")
-    end = max(seen, heard)
-    if end < 0.75 * min(promised, wanted.sound_seconds) - 0.5:
-        raise MediaError(f"truncated: {promised:.1f} s promised, {end:.1f} s readable")
-    return Media(pictures, wave, 0, end)
-
-
-def check_duration(seconds: float, limits: LimitSettings) -> None:
-    """Refuse a file that is longer than `limits.max_duration_s`."""
-    if seconds > limits.max_duration_s:
-        raise MediaError(
-            f"{seconds:.0f} s long, more than {limits.max_duration_s:g}",
-            "cut it or raise features.limits.max_duration_s",
-        )
+    reader = stills.read_still if stills.is_still(path) else survey.read_streams
+    media: Media = guarded(reader, path, wanted, clock, limits)
+    return media
 
 
 def check_complete(container: InputContainer, path: Path) -> None:

@@ -1,18 +1,31 @@
-"""A still picture is a video of one frame."""
+"""A still picture is a video of one frame; an animated one has as many as it has pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from m3tr.features.media import FRAME_SIDE, MediaError, check_pixels
+from m3tr.features.frames import on_screen
+from m3tr.features.media import (
+    Clock,
+    LimitError,
+    Media,
+    MediaError,
+    Wanted,
+    check_duration,
+    check_pixels,
+)
+from m3tr.features.pictures import shrink
 from m3tr.features.settings import LimitSettings
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+FRAME_MS = 100.0  # of an animation that does not say how long a picture stays
 
 
 def is_still(path: Path) -> bool:
-    """Whether the first bytes are those of a JPEG, PNG or WebP."""
+    """Whether the first bytes are those of a JPEG, PNG, WebP, AVIF or HEIC."""
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -20,33 +33,71 @@ def is_still(path: Path) -> bool:
         raise MediaError(f"the file cannot be opened ({error.strerror})") from None
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
-        or head[:4] == b"RIFF"
-        and head[8:] == b"WEBP"
+        or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:] in BRANDS)
     )
 
 
-def read_still(path: Path, limits: LimitSettings) -> np.ndarray:
-    """RGB (h, w, 3) uint8, upright by its EXIF tag, longer side at most 256 pixels."""
+def read_still(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings) -> Media:
+    """Pictures of an image file, upright by its EXIF tag; silent, and without a length if still."""
+    if not wanted.frames:
+        return Media([], np.zeros(0, np.float32), 0, 0.0)
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN or f != "HEIF"])
     except Image.DecompressionBombError:
-        raise MediaError(f"a picture of more than {limits.max_pixels} pixels") from None
+        raise LimitError(f"a picture of more than {limits.max_pixels} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise MediaError(
+            "not a picture that can be read",
+            "save it as JPEG, PNG or WebP, or empty the media cell",
+        ) from None
     with image:
         check_pixels(*image.size, limits)
-        image.draft("RGB", (FRAME_SIDE, FRAME_SIDE))  # JPEG: decodes at a fraction of the size
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("P", "LA", "PA", "RGBA"):  # see-through parts are shown on black
-            upright = upright.convert("RGBA")
-            ground = Image.new("RGBA", upright.size, (0, 0, 0, 255))
-            upright = Image.alpha_composite(ground, upright)
-        return shrink(np.asarray(upright.convert("RGB")))
+        pixels = image.size[0] * image.size[1]
+        if getattr(image, "is_animated", False):
+            frames, seconds = _animation(image, wanted, clock, limits)
+        else:
+            if wanted.side:  # JPEG: decodes at a fraction of the size
+                image.draft("RGB", (wanted.side, wanted.side))
+            frames, seconds = [_picture(image, wanted.side)], 0.0
+    clock.check()
+    return Media(frames, np.zeros(0, np.float32), pixels, seconds)
 
 
-def shrink(frame: np.ndarray) -> np.ndarray:
-    """The picture with its longer side at most 256 pixels, the aspect ratio kept."""
-    height, width = frame.shape[:2]
-    scale = FRAME_SIDE / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(frame)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
+def _animation(
+    image: Image.Image, wanted: Wanted, clock: Clock, limits: LimitSettings
+) -> tuple[list[np.ndarray], float]:
+    """The pictures on screen at the wanted times, and the seconds of one turn."""
+    lasting: list[float] = []
+
+    def note(place: int) -> None:
+        # a duration of 0 would put two pictures at the same time
+        lasting.append(float(image.info.get("duration") or FRAME_MS))
+
+    _through(image, range(getattr(image, "n_frames", 1)), note, clock)
+    ends = np.cumsum(lasting)
+    check_duration(ends[-1] / 1000, limits)
+    picks = on_screen(ends - lasting, float(ends[-1]), wanted.frames).tolist()
+    frames: list[np.ndarray] = []
+    _through(image, picks, lambda place: frames.append(_picture(image, wanted.side)), clock)
+    return frames, float(ends[-1]) / 1000
+
+
+def _through(
+    image: Image.Image, places: "range | list[int]", use: Callable[[int], None], clock: Clock
+) -> None:
+    """`use` at each of the places, in order: animations are decoded from the front."""
+    for place in places:
+        clock.check()
+        image.seek(place)
+        image.load()
+        use(place)
+
+
+def _picture(image: Image.Image, side: int | None) -> np.ndarray:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("P", "LA", "PA", "RGBA"):  # see-through parts are shown on black
+        upright = upright.convert("RGBA")
+        ground = Image.new("RGBA", upright.size, (0, 0, 0, 255))
+        upright = Image.alpha_composite(ground, upright)
+    return shrink(np.asarray(upright.convert("RGB")), side)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from m3tr.features.encoders import Prepare
-from m3tr.features.media import MediaError, Wanted, read
+from m3tr.features.media import REPLACE, MediaError, Wanted, read
 from m3tr.features.settings import LimitSettings
 
 
@@ -54,6 +54,7 @@ def handle(task: MediaTask) -> MediaResult:
         result.broken = dict.fromkeys(wanted, (error.reason, error.remedy))
         return result
     result.pixels, result.seconds = media.pixels, media.seconds
+    result.broken = {m: (why, REPLACE) for m, why in media.broken.items() if m in wanted}
     if media.frames and task.visual is not None:
         result.prepared["visual"] = task.visual(media.frames)
     if media.sound.size and task.audio is not None:

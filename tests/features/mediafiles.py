@@ -30,12 +30,13 @@ def write(
     rotation: int = 0,
     times: list[int] | None = None,
     options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode frames (and sound) to `path`; `times` in ticks of 1/rate for a variable frame rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
         if frames is not None:
-            video = container.add_stream(codec, rate=rate)
+            video = container.add_stream(codec, rate=rate, options=codec_options or {})
             video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = pixels
             if rotation:

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3tr.features.media import FRAME_SIDE, Media, MediaError, locate, read
+from m3tr.features.media import Media, MediaError, Wanted, locate, read
 from m3tr.features.settings import LimitSettings
 
 RATE = 16_000
+FRAME_SIDE = 256
 
 
 def decode(path: Path, frames: int = 6, **limits: float) -> Media:
-    return read(path, frames=frames, sample_rate=RATE, limits=LimitSettings(**limits))
+    return read(path, Wanted(frames, FRAME_SIDE, RATE), LimitSettings(**limits))
 
 
 def grey_steps(n: int, size: int = 64) -> list[np.ndarray]:

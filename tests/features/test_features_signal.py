@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from m3tr.features.media import read
+from m3tr.features.media import Wanted, read
 from m3tr.features.signal_audio import SignalAudio, mel_filters
 from m3tr.features.signal_text import SignalText
 from m3tr.features.signal_visual import SignalVisual
@@ -45,7 +45,7 @@ def test_colour_and_pitch_are_recovered_from_real_files(tmp_path: Path) -> None:
         )
         sound = sound + rng.normal(0, 0.02, sound.size)
         path = mediafiles.write(tmp_path / f"{i}.mp4", frames, sound)
-        media = read(path, frames=3, sample_rate=RATE)
+        media = read(path, Wanted(frames=3, sample_rate=RATE))
         visual.append(SignalVisual().encode_frames(media.frames).mean(0))
         audio.append(SignalAudio(2, RATE).encode_audio(media.sound).mean(0))
         colour.append(c)
