@@ -12,11 +12,14 @@ import polars as pl
 from m3tr.errors import InputError
 from m3tr.workspace import (
     BANK,
+    DATA_DOCS,
     FEATURE_CACHE,
     FEATURES,
+    FEATURES_DOCS,
     MODEL,
     PREDICTIONS,
     QUARANTINE,
+    REJECTED,
     TABLES,
     TRAJECTORIES,
     Report,
@@ -44,9 +47,9 @@ def ingest(workspace: Path) -> Report:
         videos, feedback, rejected = quarantine.clean(raw_videos, raw_feedback)
         known = quarantine.imported(data / "rejected.parquet")
         everything = pl.concat([known, rejected])
-        write_table(everything, workspace / QUARANTINE)
+        write_table(everything, workspace / REJECTED)
         rows = {"videos": raw_videos.height, "feedback": raw_feedback.height}
-        quarantine.enforce(rejected, rows, params.quality, where=QUARANTINE)
+        quarantine.enforce(rejected, rows, params.quality, where=REJECTED)
         examples, figures = windows.make_examples(videos, feedback, params.task)
         for name, table in (("videos", videos), ("feedback", feedback), ("examples", examples)):
             write_table(table, workspace / TABLES / f"{name}.parquet")
@@ -61,23 +64,23 @@ def ingest(workspace: Path) -> Report:
 
 
 def validate(workspace: Path) -> Report:
-    """Great Expectations on the clean tables; InputError on a critical failure."""
-    from m3tr.data import quality
+    """Great Expectations on the raw and the clean tables; InputError on a critical failure."""
+    from m3tr.data import quality, raw_quality, tables
 
     with running("validate", workspace) as (params, report):
+        data, docs = workspace / "data", workspace / DATA_DOCS
+        # what is summed up of the raw tables is small, and they are gone before the others come
+        raw = raw_quality.suites(
+            tables.read_videos(data / "videos.parquet"),
+            tables.read_feedback(data / "feedback.parquet"),
+            params.quality,
+        )
         videos, feedback, examples = read_tables(workspace)
-        docs = workspace / "reports/data_docs"
-        media = workspace / "data"
-        figures = quality.validate(
-            videos, feedback, examples, params.quality, docs, media_root=media
+        report.figures = quality.validate(
+            videos, feedback, examples, params.quality, docs, media_root=data, raw=raw
         )
         report.rows = videos.height
-        report.figures = figures | {"failed_critical": len(figures["failed"])}
-        if figures["failed"]:
-            raise InputError(
-                f"the data fail critical checks ({len(figures['failed'])}), the first: "
-                f"{figures['failed'][0]}; all are shown in {docs / 'index.html'}"
-            )
+        _refuse_failures("the data", report.figures["failed"], docs)
         write_json({"failed_critical": 0}, workspace / "artifacts/validated.json")
     return report
 
@@ -341,6 +344,14 @@ def promote_version(workspace: Path, version: str) -> str:
     connect(workspace)
     appoint(name, version)
     return f"models:/{name}@champion is version {version}"
+
+
+def _refuse_failures(what: str, failed: list[str], docs: Path) -> None:
+    if failed:
+        raise InputError(
+            f"{what} fail critical checks ({len(failed)}), the first: {failed[0]}; all are shown "
+            f"in {docs / 'index.html'}"
+        )
 
 
 def _refuse_breaches(breaches: dict[str, int]) -> None:
