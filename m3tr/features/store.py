@@ -11,7 +11,12 @@ import polars as pl
 from m3tr.errors import InputError
 
 MODALITIES = ("visual", "audio", "text")
-ARRAYS, IDS = "features.safetensors", "ids.parquet"
+PART = "part-00000.parquet"
+
+
+def parts(folder: Path | str) -> list[Path]:
+    """The part files of a folder, in the order of their videos."""
+    return sorted(Path(folder).glob("part-*.parquet"))
 
 
 @dataclass(frozen=True)
@@ -159,21 +164,22 @@ class Features:
         )
 
     def save(self, folder: Path | str) -> None:
-        """Write `features.safetensors` and `ids.parquet`; a reader never sees half a file."""
-        from safetensors.numpy import save_file
-
+        """Write one part file; a reader never sees half of it."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{m}.tokens": np.ascontiguousarray(self.tokens[m]) for m in sorted(self.tokens)}
-        arrays |= {f"{m}.mask": np.ascontiguousarray(self.mask[m]) for m in sorted(self.mask)}
-        temporary = folder / f".{ARRAYS}.{os.getpid()}"
-        save_file(arrays, temporary)
-        os.replace(temporary, folder / ARRAYS)
-        temporary = folder / f".{IDS}.{os.getpid()}"
-        pl.DataFrame({"video_id": self.ids}, schema={"video_id": pl.String}).write_parquet(
-            temporary
-        )
-        os.replace(temporary, folder / IDS)
+        columns = [pl.Series("video_id", self.ids, pl.String)]
+        for m in (m for m in MODALITIES if m in self.tokens):
+            T, D = self.shapes[m]
+            rows = [
+                [v if there else None for v, there in zip(tokens, mask, strict=True)]
+                if mask.any()
+                else None
+                for tokens, mask in zip(self.tokens[m].tolist(), self.mask[m], strict=True)
+            ]
+            columns.append(pl.Series(m, rows, pl.List(pl.Array(pl.Float32, D))))
+        temporary = folder / f".{PART}.{os.getpid()}"
+        pl.DataFrame(columns).write_parquet(temporary)
+        os.replace(temporary, folder / PART)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Features":
@@ -184,18 +190,21 @@ class Features:
         InputError
             Where the folder holds no (readable) features.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        folder = Path(folder)
         try:
-            arrays = load_file(folder / ARRAYS)
-            ids = pl.read_parquet(folder / IDS)["video_id"].to_list()
-        except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+            frame = pl.concat([pl.read_parquet(p, glob=False) for p in parts(folder)])
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise InputError(
                 f"{folder}: no readable features ({error}); run the features stage"
             ) from None
-        names = [m for m in MODALITIES if f"{m}.tokens" in arrays]
-        return cls(
-            ids, {m: arrays[f"{m}.tokens"] for m in names}, {m: arrays[f"{m}.mask"] for m in names}
-        )
+        result = cls(frame["video_id"].to_list())
+        for m in (m for m in MODALITIES if m in frame.columns):
+            rows = frame[m].to_list()
+            T = max(len(row or []) for row in rows)
+            D = frame.schema[m].inner.size  # type: ignore[attr-defined]
+            result.tokens[m] = np.zeros((len(rows), T, D), np.float32)
+            result.mask[m] = np.zeros((len(rows), T), bool)
+            for i, row in enumerate(rows):
+                for t, vector in enumerate(row or []):
+                    if vector is not None:
+                        result.tokens[m][i, t], result.mask[m][i, t] = vector, True
+        return result
