@@ -68,6 +68,7 @@ def validate(workspace: Path) -> Report:
     from m3tr.data import quality, raw_quality, tables
 
     with running("validate", workspace) as (params, report):
+        examples = read_table(workspace, "examples")
         data, docs = workspace / "data", workspace / DATA_DOCS
         # what is summed up of the raw tables is small, and they are gone before the others come
         raw = raw_quality.suites(
@@ -75,7 +76,7 @@ def validate(workspace: Path) -> Report:
             tables.read_feedback(data / "feedback.parquet"),
             params.quality,
         )
-        videos, feedback, examples = read_tables(workspace)
+        videos, feedback = (read_table(workspace, name) for name in ("videos", "feedback"))
         report.figures = quality.validate(
             videos, feedback, examples, params.quality, docs, media_root=data, raw=raw
         )
@@ -86,29 +87,35 @@ def validate(workspace: Path) -> Report:
 
 
 def features(workspace: Path) -> Report:
-    """Visual, audio and text embeddings of every video."""
+    """Visual, audio and text embeddings of every video; InputError on a critical failure."""
+    from m3tr.data import quarantine
+    from m3tr.features import drift, gate
     from m3tr.features.extract import extract
+    from m3tr.features.store import parts
 
     with running("features", workspace) as (params, report):
-        videos = read_table(workspace, "videos")
-        _, broken, figures = extract(
-            videos,
-            workspace / "data",
-            workspace / FEATURES,
-            params.features,
-            cache_dir=workspace / FEATURE_CACHE,
-        )
-        report.rows, report.figures = videos.height, figures
-        share = broken["video_id"].n_unique() / max(videos.height, 1)
-        if share > params.quality.max_missing_media:
-            first = broken.row(0, named=True)
-            raise InputError(
-                f"{share:.0%} of the videos have unusable media, more than "
-                f"quality.max_missing_media allows; the first is video {first['video_id']} "
-                f"({first['reason']}): {first['remedy']}; all are in {FEATURES}/quarantine.parquet"
-            )
-        for row in broken.head(5).iter_rows(named=True):
+        videos, rejected = (read_table(workspace, name) for name in ("videos", "rejected"))
+        data, folder, cache = (workspace / p for p in ("data", FEATURES, FEATURE_CACHE))
+        _, broken, figures = extract(videos, data, folder, params.features, cache_dir=cache)
+        (folder / "quarantine.parquet").unlink(missing_ok=True)  # all broken items are in one file
+        everything = quarantine.with_media(rejected, broken, data / "videos.parquet")
+        write_table(everything, workspace / QUARANTINE)
+        report.rows = videos.height
+        report.figures = figures | {"in_quarantine": quarantine.sizes(everything)}
+        encoders, docs = figures.get("encoders"), workspace / FEATURES_DOCS
+        judged, summary = gate.judge(
+            parts(folder), videos["video_id"].to_list(), params.quality, docs,
+            encoders=encoders, kept_in=cache,
+        )  # fmt: skip
+        report.figures |= judged
+        media = everything.tail(broken.height)
+        quarantine.enforce_media(media, videos.height, params.quality, where=QUARANTINE)
+        _refuse_failures("the features", judged["failed"], docs)
+        drift.remember(cache, summary, encoders)
+        for row in media.head(5).iter_rows(named=True):
             print(f"set aside: video {row['video_id']}: {row['reason']}: {row['remedy']}")
+        for text in judged["warnings"]:
+            print(f"warning: {text}")
     return report
 
 

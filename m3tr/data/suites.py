@@ -121,7 +121,7 @@ def run(suites: Mapping[str, Suite], docs_dir: Path) -> dict[str, Outcome]:
             form["unexpected_index_column_names"] = [suite.key]
         judged = definition.run(
             batch_parameters={"dataframe": suite.frame.to_pandas()},
-            result_format=form,  # type: ignore[arg-type]
+            result_format=form,
         )
         outcome = Outcome(len(judged.results))
         for result in judged.results:

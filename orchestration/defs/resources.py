@@ -14,7 +14,7 @@ from m3tr.errors import InputError
 from m3tr.pipeline import prepare
 from orchestration.failure import StageFailedError
 from orchestration.graph import Stage, data_version
-from orchestration.report import metadata
+from orchestration.report import metadata, read_report
 
 STOP_SECONDS = 10.0
 
@@ -73,7 +73,9 @@ class StageRunner(dg.ConfigurableResource):
                     lines.append(line)
                     log(line)
         if process.returncode:
-            raise StageFailedError(lines, stage)
+            # DVC removed what an earlier run had written, so this is the failed run's own
+            figures = read_report(Path(self.workspace), stage).get("figures") or {}
+            raise StageFailedError(lines, stage, figures.get("failed") or ())
         return lines
 
 
