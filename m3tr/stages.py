@@ -82,6 +82,7 @@ def validate(workspace: Path) -> Report:
         )
         report.rows = videos.height
         _refuse_failures("the data", report.figures["failed"], docs)
+        _tell_warnings(report.figures["warnings"])
         write_json({"failed_critical": 0}, workspace / "artifacts/validated.json")
     return report
 
@@ -114,8 +115,7 @@ def features(workspace: Path) -> Report:
         drift.remember(cache, summary, encoders)
         for row in media.head(5).iter_rows(named=True):
             print(f"set aside: video {row['video_id']}: {row['reason']}: {row['remedy']}")
-        for text in judged["warnings"]:
-            print(f"warning: {text}")
+        _tell_warnings(judged["warnings"])
     return report
 
 
@@ -351,6 +351,11 @@ def promote_version(workspace: Path, version: str) -> str:
     connect(workspace)
     appoint(name, version)
     return f"models:/{name}@champion is version {version}"
+
+
+def _tell_warnings(warnings: list[str]) -> None:
+    for text in warnings:
+        print(f"warning: {text}")
 
 
 def _refuse_failures(what: str, failed: list[str], docs: Path) -> None:
