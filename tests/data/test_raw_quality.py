@@ -151,6 +151,11 @@ def test_a_table_without_likes_or_other_columns_passes(tmp_path: Path) -> None:
     assert told(videos, likes, tmp_path)["failed"] == []
 
 
+def test_what_is_tolerated_is_so_to_the_last_row() -> None:
+    assert all(suites.all_but(k / 100) <= (100 - k) / 100 for k in range(101))
+    assert all(suites.all_but(k / 100) > (99 - k) / 100 for k in range(99))
+
+
 def test_one_fault_in_many_videos_is_counted_in_rows() -> None:
     """A bad row in each video is a tenth of the rows, not all of them."""
     videos, feedback = tables()

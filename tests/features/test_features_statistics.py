@@ -147,6 +147,18 @@ def test_a_resample_has_not_moved_and_a_shifted_column_has(tmp_path: Path, seed:
     assert shifted.moved == pytest.approx(1 / 6) and shifted.shift[4] == pytest.approx(1.5, abs=0.7)
 
 
+def test_chance_does_not_move_a_few_videos(tmp_path: Path) -> None:
+    beyond = 0
+    for seed in range(20):
+        folder = tmp_path / str(seed)
+        drift.remember(folder, made(folder / "a", draw(14, seed)), ENCODERS)
+        again = made(folder / "b", draw(14, seed + 1000))
+        found = drift.compare(again, ENCODERS, drift.predecessor(folder, again, ENCODERS))
+        assert all(one.moved == 0 for one in found.values())
+        beyond += sum(int((one.shift > drift.MOVED).sum()) for one in found.values())
+    assert beyond > 20  # without the standard errors
+
+
 def test_a_small_shift_of_many_videos_counts(tmp_path: Path) -> None:
     drawn = {"text": draw(2000, seed=1, absent=0)["text"]}
     old = made(tmp_path / "a", drawn)
