@@ -61,17 +61,20 @@ def simulate(
 
 @app.command("import", rich_help_panel="Data")
 def import_(
-    source: Annotated[str, typer.Option(help="parquet or snapshots.")],
+    source: Annotated[str, typer.Option(help="parquet, snapshots, own-data or microlens.")],
     src: Annotated[Path, typer.Option("--from", help="Folder of the source's tables.")],
     workspace: Workspace = HERE,
     drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
     target: Annotated[str, typer.Option(help="Kind a video's counters must have.")] = "view",
     force: Annotated[bool, typer.Option("--force", help="Replace existing data.")] = False,
+    link: Annotated[
+        bool, typer.Option("--link", help="Hard links to the media files instead of copies.")
+    ] = False,
 ) -> None:
     """Turn a source into data/ of a workspace."""
     from m3tr.stages import import_data
 
-    _tell(import_data(source, src, workspace, drop or [], target=target, force=force))
+    _tell(import_data(source, src, workspace, drop or [], target=target, force=force, link=link))
 
 
 @app.command(rich_help_panel="Pipeline")

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,8 +10,14 @@ T = TypeVar("T")
 LINE_EVERY_SECONDS = 10.0
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while showing done, rate and remaining time.
+def track(
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    *,
+    failed: Callable[[T], bool] | None = None,
+) -> Iterator[T]:
+    """Yield `items` while showing done, rate, remaining time and failures.
 
     Parameters
     ----------
@@ -21,21 +27,61 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         Shown before the bar or at the start of each line.
     total : int, optional
         Number of items, where `items` has no length.
+    failed : callable, optional
+        Whether an item counts as a failure.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track as rich_track
+    show = _bar if sys.stderr.isatty() else _lines
+    yield from show(items, description, total, failed)
 
-        yield from rich_track(items, description, total=total, console=Console(stderr=True))
-        return
-    start = last = time.monotonic()
+
+def _bar(
+    items: Iterable[T], description: str, total: int | None, failed: Callable[[T], bool] | None
+) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failures]}"),
+    )
+    failures, start = 0, time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(description, total=total, rate="", failures="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            failures += failed is not None and failed(item)
+            rate = f"{done / max(time.monotonic() - start, 1e-9):.1f}/s"
+            told = f"{failures} failed" if failures else ""
+            progress.update(task, advance=1, rate=rate, failures=told)
+
+
+def _lines(
+    items: Iterable[T], description: str, total: int | None, failed: Callable[[T], bool] | None
+) -> Iterator[T]:
+    failures, start = 0, time.monotonic()
+    last = start
     for done, item in enumerate(items, start=1):
         yield item
+        failures += failed is not None and failed(item)
         now = time.monotonic()
-        if now - last >= LINE_EVERY_SECONDS:
+        if now - last >= LINE_EVERY_SECONDS or (last > start and done == total):
             last = now
             rate = done / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if total else ""
-            print(f"{description}: {done}/{total or '?'} ({rate:.1f}/s{left})", file=sys.stderr)
+            broken = f", {failures} failed" if failures else ""
+            told = f"{description}: {done}/{total or '?'} ({rate:.1f}/s{left}{broken})"
+            print(told, file=sys.stderr, flush=True)

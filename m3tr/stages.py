@@ -91,14 +91,13 @@ def features(workspace: Path) -> Report:
     """Visual, audio and text embeddings of every video; InputError on a critical failure."""
     from m3tr.data import quarantine
     from m3tr.features import drift, gate
-    from m3tr.features.extract import extract
+    from m3tr.features.extract import extract_to
     from m3tr.features.store import parts
 
     with running("features", workspace) as (params, report):
         videos, rejected = (read_table(workspace, name) for name in ("videos", "rejected"))
         data, folder, cache = (workspace / p for p in ("data", FEATURES, FEATURE_CACHE))
-        _, broken, figures = extract(videos, data, folder, params.features, cache_dir=cache)
-        (folder / "quarantine.parquet").unlink(missing_ok=True)  # all broken items are in one file
+        broken, figures = extract_to(folder, videos, data, params.features, cache_dir=cache)
         everything = quarantine.with_media(rejected, broken, data / "videos.parquet")
         write_table(everything, workspace / QUARANTINE)
         report.rows = videos.height
@@ -333,12 +332,19 @@ def simulate_data(out: Path, *, videos: int, seed: int, media: bool) -> dict[str
 
 
 def import_data(
-    source: str, src: Path, workspace: Path, drop: list[str], *, target: str, force: bool
+    source: str,
+    src: Path,
+    workspace: Path,
+    drop: list[str],
+    *,
+    target: str,
+    force: bool,
+    link: bool = False,
 ) -> dict[str, Any]:
     """Turn a source into `data/` of a workspace; the import's report."""
     from m3tr.data.importing import import_dataset
 
-    return import_dataset(source, src, workspace, drop, target=target, force=force)
+    return import_dataset(source, src, workspace, drop, target=target, force=force, link=link)
 
 
 def promote_version(workspace: Path, version: str) -> str:

@@ -88,7 +88,7 @@ def make_world(folder: Path, videos: int = 90) -> World:
         target="view", observe={"age": "1d"}, horizons=["2d", "4d"], fractions=(0.6, 0.15, 0.25)
     )
     examples, _ = make_examples(table, feedback, task)
-    text, _, _ = extract(table, None, None)
+    text, _, _ = extract(table, None)
     rng = np.random.default_rng(0)
     tokens, mask = dict(text.tokens), dict(text.mask)
     for m, (T, D) in DIMENSIONS.items():

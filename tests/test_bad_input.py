@@ -383,13 +383,37 @@ def test_too_few_videos_have_sound(workspace: Path, m3tr: Callable[[str], Told])
     limit = "quality: {min_coverage: {audio: 0.99}, "
     (workspace / "params.yaml").write_text(text.replace("quality: {", limit))
     edit(workspace, VIDEOS, on_rows(3, media=pl.lit(None)))
+    kept = workspace / ".m3tr-cache/features/statistics.json"
+    before = kept.read_bytes()
     assert m3tr("ingest").status == 0
     sentence = m3tr("features").sentence
     assert "audio_coverage" in sentence and "lower quality.min_coverage.audio" in sentence
     assert "reports/features_docs/index.html" in sentence
     assert (workspace / QUARANTINE).exists()
     # a version that was refused is nobody's predecessor
-    assert not (workspace / ".m3tr-cache/features/statistics.json").exists()
+    assert kept.read_bytes() == before
+
+
+def test_features_that_moved_are_told_and_kept(
+    workspace: Path, m3tr: Callable[[str], Told]
+) -> None:
+    kept = workspace / ".m3tr-cache/features/statistics.json"
+    first = json.loads(kept.read_text())["versions"]
+    assert len(first) == 1 and first[0]["rows"] == 40
+    # one sentence for all: the words of the text features go elsewhere
+    edit(workspace, VIDEOS, lambda t: t.with_columns(title=pl.lit("a wholly other language")))
+    assert m3tr("ingest").status == 0
+    for _ in range(2):  # judged again, it is held against the same version
+        told = m3tr("features")
+        assert told.status == 0, told.err
+        warnings = [line for line in told.out.splitlines() if line.startswith("warning: ")]
+        assert any("features_text: " in w and "column=shift" in w for w in warnings), told.out
+        assert not any("features_visual: " in w and "column=shift" in w for w in warnings)
+    assert json.loads(kept.read_text())["versions"][1] == first[0]
+    kept.write_text("{")
+    told = m3tr("features")
+    assert told.status == 0 and f"warning: {kept} is unreadable" in told.out
+    assert len(json.loads(kept.read_text())["versions"]) == 1
 
 
 @pytest.mark.slow  # imports Great Expectations

@@ -1,8 +1,8 @@
 """Import a dataset from a source into a workspace's ``data`` folder, all of it or nothing."""
 
+import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 
 from m3tr.data import quarantine
-from m3tr.data.sources import parquet, snapshots
+from m3tr.data.sources import microlens, own, parquet, snapshots
 from m3tr.data.sources.base import Loaded
 from m3tr.errors import InputError
 from m3tr.progress import track
 
-SOURCES = ("parquet", "snapshots")
+SOURCES = ("parquet", "snapshots", "own-data", "microlens")
+SCRATCH = ".import-"
 
 
 def import_dataset(
@@ -26,12 +27,13 @@ def import_dataset(
     *,
     target: str = "view",
     force: bool = False,
+    link: bool = False,
 ) -> dict[str, Any]:
     """Write ``dst/data/{videos,feedback,rejected}.parquet`` and the media files that are named.
 
     Parameters
     ----------
-    source : "parquet" or "snapshots"
+    source : "parquet", "snapshots", "own-data" or "microlens"
     src : Path
         Folder of the source's tables; `media` is relative to it.
     dst : Path
@@ -39,9 +41,12 @@ def import_dataset(
     drop : sequence of str
         Columns of the videos table to leave out, such as what is not known at prediction time.
     target : str
-        Kind whose counter a video needs (source "snapshots").
+        Kind whose counter a video needs (sources of snapshots).
     force : bool
         Replace an existing ``dst/data``.
+    link : bool
+        Hard links instead of copies of the media files where one file system holds both: no time
+        and no space, but a file that is later changed in place is changed on both sides.
 
     Returns
     -------
@@ -62,19 +67,25 @@ def import_dataset(
         raise InputError(f"{src}: no such folder; name the folder that holds the tables.")
     if final.exists() and not force:
         raise InputError(f"{final}: exists already; name another workspace, or force its renewal.")
-    loaded = parquet.load(src, drop) if source == "parquet" else snapshots.load(src, drop, target)
+    loaded = _load(source, src, drop, target)
     _refuse_empty(loaded, src)
 
-    dst.mkdir(parents=True, exist_ok=True)
-    # beside the target, so that the last step is one rename on one file system
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=dst) as scratch:
-        fresh = Path(scratch) / "data"
-        fresh.mkdir()
-        loaded.videos.write_parquet(fresh / "videos.parquet", compression="zstd")
-        loaded.feedback.write_parquet(fresh / "feedback.parquet", compression="zstd")
-        loaded.rejected.write_parquet(fresh / "rejected.parquet", compression="zstd")
-        copied, missing = _copy_media(loaded.videos, src, fresh)
-        _swap(fresh, final, Path(scratch) / "old")
+    # beside the target, so that the last step is one rename on one file system; an import that
+    # was interrupted finds its media files there again
+    name = hashlib.sha256(f"{source} {src.resolve()} {link}".encode()).hexdigest()[:8]
+    scratch = dst / f"{SCRATCH}{name}"
+    fresh = scratch / "data"
+    fresh.mkdir(parents=True, exist_ok=True)
+    media = _bring_media(loaded.videos, src, fresh, link)
+    for table in ("videos", "feedback", "rejected"):
+        # a link under this name would lead the writing into the user's file
+        (fresh / f"{table}.parquet").unlink(missing_ok=True)
+    loaded.videos.write_parquet(fresh / "videos.parquet", compression="zstd")
+    loaded.feedback.write_parquet(fresh / "feedback.parquet", compression="zstd")
+    loaded.rejected.write_parquet(fresh / "rejected.parquet", compression="zstd")
+    _swap(fresh, final, scratch / "old")
+    for left in dst.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left)
     times = loaded.feedback["time"]
     return {
         "source": source,
@@ -85,15 +96,25 @@ def import_dataset(
         "last_feedback": times.max().isoformat(),  # type: ignore[union-attr]
         "rejected": quarantine.counts(loaded.rejected),
         "dropped": list(drop),
-        "media_copied": copied,
-        "media_missing": missing,
+        **media,
         **loaded.figures,
     }
+
+
+def _load(source: str, src: Path, drop: Sequence[str], target: str) -> Loaded:
+    if source == "parquet":
+        return parquet.load(src, drop)
+    if source == "snapshots":
+        return snapshots.load(src, drop, target)
+    if source == "own-data":
+        return own.load(src, drop, target)
+    return microlens.load(src, drop)
 
 
 def _swap(fresh: Path, final: Path, old: Path) -> None:
     """Put `fresh` in the place of `final`; if that fails, `final` is what it was."""
     if final.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.rename(final, old)
     try:
         os.rename(fresh, final)
@@ -107,26 +128,65 @@ def _refuse_empty(loaded: Loaded, src: Path) -> None:
     for name, table in (("videos", loaded.videos), ("feedback", loaded.feedback)):
         if not table.is_empty():
             continue
-        bad = loaded.rejected.sort("row")
+        # a fault of the tables themselves says more than one of a file beside them
+        main = pl.col("table").is_in(["videos", "feedback", "snapshots"])
+        bad = loaded.rejected.sort(main, "row", descending=[True, False])
         why = "every counter is zero"
         if not bad.is_empty():
             first = bad.row(0, named=True)
             why = (
-                f"row {first['row']} of {first['table']}.parquet: {first['reason']}; "
+                f"row {first['row']} of "
+                f"{loaded.files.get(first['table'], first['table'] + '.parquet')}: "
+                f"{first['reason']}; "
                 f"remedy: {first['remedy']}"
             )
         raise InputError(f"{src}: no usable row is left for the {name} table ({why}).")
 
 
-def _copy_media(videos: pl.DataFrame, src: Path, fresh: Path) -> tuple[int, int]:
-    """Copy the named files; links would let a later change of the copy reach the user's file."""
-    if "media" not in videos.columns:
-        return 0, 0
-    names = videos["media"].drop_nulls().unique().sort().to_list()
-    copied = 0
-    for name in track(names, "copying media"):
-        if (src / name).is_file():
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(src / name, fresh / name)
-            copied += 1
-    return copied, len(names) - copied
+def _bring_media(videos: pl.DataFrame, src: Path, fresh: Path, link: bool) -> dict[str, int]:
+    """Copy (or link) the named files; what is there already from an interrupted import stays.
+
+    By default no links: a later change of the copy would reach the user's file.
+    """
+    named = "media" in videos.columns
+    names = videos["media"].drop_nulls().unique().sort().to_list() if named else []
+    _remove_strays(fresh, set(names))
+    copied = linked = 0
+    for name in track(names, "linking media" if link else "copying media"):
+        here, there = src / name, fresh / name
+        if not here.is_file():
+            there.unlink(missing_ok=True)
+            continue
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if link and _linked(here, there):
+            linked += 1
+            continue
+        if not _same(here, there):
+            there.unlink(missing_ok=True)  # it may be read-only
+            shutil.copy2(here, there)
+        copied += 1
+    figures = {"media_copied": copied, "media_missing": len(names) - copied - linked}
+    return figures | ({"media_linked": linked} if link else {})
+
+
+def _linked(here: Path, there: Path) -> bool:
+    there.unlink(missing_ok=True)
+    try:
+        os.link(here.resolve(), there)
+    except OSError:  # another file system, or one without links
+        return False
+    return True
+
+
+def _same(here: Path, there: Path) -> bool:
+    """Whether a whole copy is there: `copy2` sets the time last."""
+    if not there.is_file():
+        return False
+    a, b = here.stat(), there.stat()
+    return (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
+
+
+def _remove_strays(fresh: Path, names: set[str]) -> None:
+    for path in list(fresh.rglob("*")):
+        if not path.is_dir() and path.relative_to(fresh).as_posix() not in names:
+            path.unlink()

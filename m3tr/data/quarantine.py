@@ -45,6 +45,18 @@ REMEDIES = {
     "value is above 10^12": "check the unit of value",
     "duplicate snapshot": "keep one value per video, time and kind (the first was kept)",
     NO_COUNTER: "add its snapshots, or leave the video out",
+    "more fields than the header names": "put quotes around cells that hold the separator",
+    # the text files of the MicroLens dataset
+    "row is unreadable": "write the number of the item, the separator, then the value",
+    "item is missing or unreadable": "write the number of the item",
+    "item is a duplicate": "keep one row per item (the first was kept)",
+    "interaction is a duplicate": "keep one row per user, item and time (the first was kept)",
+    "item has no interactions": "nothing to do: it cannot be forecast without feedback",
+    "likes or views are missing": "download the file again",
+    "likes or views are unreadable": "write numbers, with the unit 万 where it is meant",
+    "likes or views lost their unit": "a fraction of a view is none: write 万 behind the number",
+    "likes or views have their unit twice": "download the corrected file of January 2025",
+    "likes are above views": "nothing to do: an anomaly of the platform",
 }
 
 

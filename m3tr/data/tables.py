@@ -66,7 +66,11 @@ def read_videos(path: Path, drop: Sequence[str] = ()) -> pl.DataFrame:
     InputError
         A column is missing or has a type that cannot be cast without loss.
     """
-    frame = read_parquet(path)
+    return videos_table(read_parquet(path), path, drop)
+
+
+def videos_table(frame: pl.DataFrame, path: Path, drop: Sequence[str] = ()) -> pl.DataFrame:
+    """Give a videos table its canonical types, as `read_videos` does; `path` is for messages."""
     require(frame, ("video_id", "published_at", *drop), path)
     needed = [c for c in drop if c in ("video_id", "published_at")]
     if needed:
@@ -106,7 +110,11 @@ def read_feedback(path: Path) -> pl.DataFrame:
     InputError
         A column is missing or has a type that cannot be cast without loss.
     """
-    frame = read_parquet(path)
+    return feedback_table(read_parquet(path), path)
+
+
+def feedback_table(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Give a feedback table its canonical types, as `read_feedback` does."""
     require(frame, ("video_id", "time", "kind"), path)
     if "count" not in frame.columns:
         frame = frame.with_columns(pl.lit(1, pl.Int64).alias("count"))

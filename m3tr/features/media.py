@@ -47,6 +47,16 @@ class MediaError(Exception):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a file; `frames` = 0: no picture, `sample_rate` = 0: no sound."""
+
+    frames: int = 6
+    side: int | None = FRAME_SIDE
+    sample_rate: int = 16_000
+    sound_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
 class Media:
     """What one file holds.
 
@@ -60,6 +70,8 @@ class Media:
 
     frames: list[np.ndarray]
     sound: np.ndarray
+    pixels: int = 0
+    seconds: float = 0.0
 
 
 class Clock:
@@ -169,38 +181,8 @@ def guarded(read: Callable[..., Any], *args: Any) -> Any:
         raise MediaError(f"damaged: {short(error)}") from None
 
 
-def read(
-    path: Path,
-    *,
-    frames: int,
-    sample_rate: int,
-    max_audio_seconds: float = 120.0,
-    limits: LimitSettings | None = None,
-) -> Media:
-    """Decode one file: up to `frames` pictures at equal distances in time, and its sound.
-
-    Parameters
-    ----------
-    path : Path
-        A video, a sound file or a still (JPEG, PNG, WebP: told by the first bytes, not the name).
-    frames : int
-        Pictures asked for; a shorter video or a still gives fewer.
-    sample_rate : int
-        Hz of the returned sound.
-    max_audio_seconds : float
-        Sound after this many seconds is not read.
-    limits : LimitSettings, optional
-        What the file may cost.
-
-    Returns
-    -------
-    Media
-
-    Raises
-    ------
-    MediaError
-        Unreadable, truncated, damaged, too large, too slow, or with neither picture nor sound.
-    """
+def read(path: Path, wanted: Wanted, limits: LimitSettings | None = None) -> Media:
+    """Decode one file."""
     from m3tr.features import frames as video
     from m3tr.features import sound as audio
     from m3tr.features import stills
@@ -208,19 +190,31 @@ def read(
     limits = limits or LimitSettings()
     clock = Clock(limits.max_seconds_decoding)
     if stills.is_still(path):
-        return Media([guarded(stills.read_still, path, limits)], np.zeros(0, np.float32))
+        picture = guarded(stills.read_still, path, limits)
+        return Media([picture], np.zeros(0, np.float32), picture.shape[0] * picture.shape[1], 0.0)
     with guarded(open_container, path, limits) as container:
         promised = container.duration / av.time_base if container.duration else 0.0
         check_complete(container, path)
-        pictures, seen = guarded(video.sample, container, frames, clock, limits)
+        pictures, seen = guarded(video.sample, container, max(wanted.frames, 1), clock, limits)
     with guarded(open_container, path, limits) as container:
-        wave, heard = guarded(audio.waveform, container, sample_rate, max_audio_seconds, clock)
+        wave, heard = guarded(
+            audio.waveform, container, wanted.sample_rate or 16_000, wanted.sound_seconds, clock
+        )
     if not pictures and wave.size == 0:
         raise MediaError("the file has neither picture nor sound")
     end = max(seen, heard)
-    if end < 0.75 * min(promised, max_audio_seconds) - 0.5:
+    if end < 0.75 * min(promised, wanted.sound_seconds) - 0.5:
         raise MediaError(f"truncated: {promised:.1f} s promised, {end:.1f} s readable")
-    return Media(pictures, wave)
+    return Media(pictures, wave, 0, end)
+
+
+def check_duration(seconds: float, limits: LimitSettings) -> None:
+    """Refuse a file that is longer than `limits.max_duration_s`."""
+    if seconds > limits.max_duration_s:
+        raise MediaError(
+            f"{seconds:.0f} s long, more than {limits.max_duration_s:g}",
+            "cut it or raise features.limits.max_duration_s",
+        )
 
 
 def check_complete(container: InputContainer, path: Path) -> None:

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 READY, RESULT, GONE = "ready", "result", "gone"  # what a worker says, or does not
-MAX_FAILED_STARTS = 3
+MAX_FAILED_STARTS = 5
 BOOT = "import sys; from m3tr.features.pool import serve; serve(int(sys.argv[1]))"
 
 
@@ -33,7 +33,7 @@ class Failure:
 
 
 class _Worker:
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], memory: int | None) -> None:
         self.connection, child = Pipe()
         one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         path = os.pathsep.join(entry for entry in sys.path if entry)
@@ -45,7 +45,8 @@ class _Worker:
             stdout=subprocess.DEVNULL,
         )
         child.close()
-        self.connection.send(function)
+        with suppress(OSError):  # dead already: heard of as of any other death
+            self.connection.send((function, memory))
         self.ready = False
         self.item: int | None = None
         self.deadline = float("inf")
@@ -78,52 +79,70 @@ class _Worker:
         self.connection.close()
 
 
-def run(
-    function: Callable[[Any], Any],
-    items: Sequence[Any],
-    *,
-    workers: int,
-    seconds: float,
-    retries: int = 1,
-) -> Iterator[tuple[int, Any]]:
-    """Call `function` on every item in worker processes.
+class Pool:
+    """Worker processes that call one function; they start with the first item and are kept.
 
     Parameters
     ----------
     function : callable
-        Importable by name (it is pickled by reference).
-    items : sequence
-        Picklable arguments.
+        Picklable (by reference).
     workers : int
         Processes at most.
     seconds : float
         Wall time after which an item counts as hung and its worker is killed.
+    memory : int, optional
+        Bytes of data a worker may hold; beyond them its allocations fail.
     retries : int
         Further tries, each on a fresh worker, for an item whose worker died.
-
-    Yields
-    ------
-    (int, Any)
-        Index of the item and its result or `Failure`, in order of completion.
-
-    Raises
-    ------
-    RuntimeError
-        Where workers cannot even start.
     """
-    queue, tries = deque(range(len(items))), [0] * len(items)
-    staff: list[_Worker] = []
-    failed_starts = 0
-    try:
-        while queue or any(worker.item is not None for worker in staff):
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        workers: int,
+        seconds: float,
+        memory: int | None = None,
+        retries: int = 1,
+    ) -> None:
+        self.function, self.workers, self.seconds = function, workers, seconds
+        self.memory, self.retries = memory, retries
+        self.staff: list[_Worker] = []
+        self.closed = False
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.closed = True  # a run in another thread starts no more workers
+        for worker in self.staff:
+            worker.end()
+        self.staff = []
+
+    def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Call the function on every item; the items must be picklable.
+
+        Yields
+        ------
+        (int, Any)
+            Index of the item and its result or `Failure`, in order of completion.
+
+        Raises
+        ------
+        RuntimeError
+            Where workers cannot even start.
+        """
+        queue, tries = deque(range(len(items))), [0] * len(items)
+        staff, failed_starts = self.staff, 0
+        while not self.closed and (queue or any(worker.item is not None for worker in staff)):
             outstanding = len(queue) + sum(worker.item is not None for worker in staff)
-            while len(staff) < min(workers, outstanding):
-                staff.append(_Worker(function))
+            while len(staff) < min(self.workers, outstanding):
+                staff.append(_Worker(self.function, self.memory))
             for worker in staff:
                 if worker.ready and worker.item is None and queue:
                     index = queue.popleft()
                     with suppress(OSError):  # it died while idle: seen below as it is closed
-                        worker.give(index, items[index], seconds)
+                        worker.give(index, items[index], self.seconds)
             for worker in _talking(staff):
                 item, (said, result) = worker.item, worker.hear()
                 if said == READY:
@@ -139,7 +158,7 @@ def run(
                     if item is None:
                         continue
                     tries[item] += 1
-                    if tries[item] <= retries:
+                    if tries[item] <= self.retries:
                         queue.append(item)  # behind the others
                     else:
                         code = worker.process.returncode
@@ -148,10 +167,15 @@ def run(
                 staff.remove(worker)
                 worker.end()
                 if worker.item is not None:
-                    yield worker.item, Failure("hung", f"no result after {seconds:g} s")
-    finally:
-        for worker in staff:
-            worker.end()
+                    yield worker.item, Failure("hung", f"no result after {self.seconds:g} s")
+
+
+def run(
+    function: Callable[[Any], Any], items: Sequence[Any], **settings: Any
+) -> Iterator[tuple[int, Any]]:
+    """`Pool(function, **settings).run(items)` with workers that end with it."""
+    with Pool(function, **settings) as pool:
+        yield from pool.run(items)
 
 
 def _talking(staff: list[_Worker]) -> list[_Worker]:
@@ -164,12 +188,15 @@ def _talking(staff: list[_Worker]) -> list[_Worker]:
 
 def serve(descriptor: int) -> None:
     """The life of a worker: take the function, then items, until the parent is gone."""
+    import resource
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     connection: Connection = Connection(descriptor)
     try:
-        function = connection.recv()
+        function, memory = connection.recv()
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         connection.send((READY, None))
         while True:
             item = connection.recv()

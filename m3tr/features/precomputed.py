@@ -1,6 +1,5 @@
 """Embeddings that the videos table already holds: one token a video, instead of the encoder."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,22 +33,28 @@ def take(videos: pl.DataFrame, modality: str) -> Precomputed | None:
             f"videos: column '{column}' holds {videos.schema[column]}, not lists of numbers; "
             "write it as List(Float32) or drop it"
         )
-    rows = videos[column].to_list()
-    lengths = Counter(len(row) for row in rows if row)
-    length = min(lengths, key=lambda n: (-lengths[n], n)) if lengths else 1
-    tokens = np.zeros((len(rows), 1, length), np.float32)
-    mask = np.zeros((len(rows), 1), bool)
+    vectors = videos[column]
+    if isinstance(vectors.dtype, pl.Array):
+        vectors = vectors.arr.to_list()
+    vectors = vectors.cast(pl.List(pl.Float32))
+    lengths = vectors.list.len()
+    usual = lengths.filter(lengths > 0).mode().min()
+    length = int(usual) if usual is not None else 1  # type: ignore[arg-type]
+    tokens = np.zeros((len(vectors), 1, length), np.float32)
+    mask = np.zeros((len(vectors), 1), bool)
     refused = []
-    for i, row in enumerate(rows):
-        if row is None:
-            continue
-        if len(row) != length:
-            reason = f"{column} has {len(row)} entries, most rows have {length}"
-            refused.append((i, reason, f"give {length} entries, or leave the cell empty"))
-            continue
-        values = np.array([np.nan if x is None else x for x in row], np.float32)
-        if not np.isfinite(values).all():
-            refused.append((i, f"{column} has missing or infinite entries", "give finite numbers"))
-            continue
-        tokens[i, 0], mask[i, 0] = values, True
+    fits = (lengths == length).fill_null(False).to_numpy()
+    tokens[fits, 0] = vectors.filter(pl.Series(fits)).list.to_array(length).to_numpy()
+    whole = fits & np.isfinite(tokens[:, 0]).all(1)  # a missing entry reads as NaN
+    mask[whole, 0] = True
+    tokens[~whole] = 0
+    for row in np.flatnonzero(lengths.is_not_null().to_numpy() & ~whole).tolist():
+        if fits[row]:
+            told = f"{column} has missing or infinite entries", "give finite numbers"
+        else:
+            told = (
+                f"{column} has {lengths[row]} entries, most rows have {length}",
+                f"give {length} entries, or leave the cell empty",
+            )
+        refused.append((row, *told))
     return Precomputed(tokens, mask, refused)

@@ -1,5 +1,7 @@
 """Settings of the content features: encoders, sampling, limits (`features:` in params.yaml)."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -54,8 +56,10 @@ class LimitSettings(_Frozen):
     """What one media file may cost; a file beyond a limit is quarantined."""
 
     max_seconds_decoding: float = Field(default=20.0, gt=0, description="processor seconds a file")
+    max_duration_s: float = Field(default=7_200.0, gt=0, description="length in seconds")
     max_pixels: int = Field(default=40_000_000, ge=1, description="width times height of a picture")
     max_bytes: int = Field(default=2_000_000_000, ge=1, description="size of the file")
+    max_memory: int = Field(default=4_000_000_000, ge=1, description="bytes a worker may hold")
 
 
 class FeatureSettings(_Frozen):
@@ -65,7 +69,19 @@ class FeatureSettings(_Frozen):
     audio: AudioSettings = AudioSettings()
     text: TextSettings = TextSettings()
     limits: LimitSettings = LimitSettings()
-    workers: int = Field(default=0, ge=0, description="decoding processes; 0 = one a processor")
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="this machine, or Ray Data on a cluster"
+    )
+    workers: int = Field(
+        default=0, ge=0, description="decoding processes (Ray: actors); 0 = one a processor"
+    )
     batch_size: int = Field(
-        default=16, ge=1, description="texts in one pass of a pretrained encoder"
+        default=16, ge=1, description="frames, segments or texts in one pass of a network"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where pretrained encoders run; auto = the GPU if there is one"
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="of pretrained encoders; auto = float16 on a GPU, float32 on a processor",
     )

@@ -1,6 +1,5 @@
 """Content features of many videos as arrays with masks."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +8,7 @@ import numpy as np
 import polars as pl
 
 from m3tr.errors import InputError
-
-MODALITIES = ("visual", "audio", "text")
-PART = "part-00000.parquet"
-
-
-def parts(folder: Path | str) -> list[Path]:
-    """The part files of a folder, in the order of their videos."""
-    return sorted(Path(folder).glob("part-*.parquet"))
+from m3tr.features.parts import MODALITIES, ROWS, PartWriter, arrays, parts, read_manifest
 
 
 @dataclass(frozen=True)
@@ -96,6 +88,10 @@ class Features:
             return np.zeros(len(self.ids), bool)
         return np.asarray(self.mask[modality].any(axis=1))
 
+    def present_counts(self) -> dict[str, int]:
+        """How many videos have each modality."""
+        return {m: int(self.present(m).sum()) for m in MODALITIES}
+
     def pooled(self, modality: str) -> np.ndarray:
         """The masked mean of the tokens, (N, D) float32 of unit length; zeros where absent.
 
@@ -164,47 +160,49 @@ class Features:
         )
 
     def save(self, folder: Path | str) -> None:
-        """Write one part file; a reader never sees half of it."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        columns = [pl.Series("video_id", self.ids, pl.String)]
-        for m in (m for m in MODALITIES if m in self.tokens):
-            T, D = self.shapes[m]
-            rows = [
-                [v if there else None for v, there in zip(tokens, mask, strict=True)]
-                if mask.any()
-                else None
-                for tokens, mask in zip(self.tokens[m].tolist(), self.mask[m], strict=True)
-            ]
-            columns.append(pl.Series(m, rows, pl.List(pl.Array(pl.Float32, D))))
-        temporary = folder / f".{PART}.{os.getpid()}"
-        pl.DataFrame(columns).write_parquet(temporary)
-        os.replace(temporary, folder / PART)
+        """Write part files and their manifest (`m3tr.features.parts`)."""
+        with PartWriter(Path(folder), self.shapes) as writer:
+            for start in range(0, len(self), ROWS):
+                rows = slice(start, start + ROWS)
+                writer.write(
+                    self.ids[rows],
+                    {m: tokens[rows] for m, tokens in self.tokens.items()},
+                    {m: mask[rows] for m, mask in self.mask.items()},
+                )
 
     @classmethod
     def load(cls, folder: Path | str) -> "Features":
-        """Read what `save` wrote.
+        """Read a folder of part files.
 
         Raises
         ------
         InputError
-            Where the folder holds no (readable) features.
+            Where the folder holds no (readable, finished) features.
         """
+        folder = Path(folder)
+        ids: list[str] = []
         try:
-            frame = pl.concat([pl.read_parquet(p, glob=False) for p in parts(folder)])
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            count, shapes = read_manifest(folder)
+            files = parts(folder)
+            if len(files) != count:
+                raise ValueError(f"{len(files)} part files instead of {count}")
+            tokens: dict[str, list[np.ndarray]] = {m: [] for m in shapes}
+            mask: dict[str, list[np.ndarray]] = {m: [] for m in shapes}
+            for file in files:
+                part = pl.read_parquet(file, glob=False)
+                ids += part["video_id"].to_list()
+                for m, (T, _) in shapes.items():
+                    found, there = arrays(part[m], T)
+                    tokens[m].append(found)
+                    mask[m].append(there)
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise InputError(
                 f"{folder}: no readable features ({error}); run the features stage"
             ) from None
-        result = cls(frame["video_id"].to_list())
-        for m in (m for m in MODALITIES if m in frame.columns):
-            rows = frame[m].to_list()
-            T = max(len(row or []) for row in rows)
-            D = frame.schema[m].inner.size  # type: ignore[attr-defined]
-            result.tokens[m] = np.zeros((len(rows), T, D), np.float32)
-            result.mask[m] = np.zeros((len(rows), T), bool)
-            for i, row in enumerate(rows):
-                for t, vector in enumerate(row or []):
-                    if vector is not None:
-                        result.tokens[m][i, t], result.mask[m][i, t] = vector, True
-        return result
+        if not files:
+            return cls.empty([], shapes)
+        return cls(
+            ids,
+            {m: np.concatenate(tokens[m]) for m in shapes},
+            {m: np.concatenate(mask[m]) for m in shapes},
+        )

@@ -1,68 +1,61 @@
-"""What a worker process does with one media file: decode it and, if it can, describe it.
+"""What a worker process does with one media file: decode it and prepare it for the encoders.
 
 Imports stay light (no torch, no polars, no scikit-learn): every worker pays for them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from m3tr.features.media import MediaError, read
+from m3tr.features.encoders import Prepare
+from m3tr.features.media import MediaError, Wanted, read
 from m3tr.features.settings import LimitSettings
-from m3tr.features.signal_audio import SignalAudio
-from m3tr.features.signal_visual import SignalVisual
 
 
 @dataclass(frozen=True)
 class MediaTask:
-    """One file and how to read it; an encoder of None leaves the raw material to the caller."""
+    """One file, what is wanted of it, and how that is prepared (None: not wanted)."""
 
     path: Path
-    frames: int
-    sample_rate: int
-    max_audio_seconds: float
+    wanted: Wanted
     limits: LimitSettings
-    visual: SignalVisual | None
-    audio: SignalAudio | None
+    visual: Prepare | None
+    audio: Prepare | None
 
 
 @dataclass
 class MediaResult:
-    """Tokens (T, D) where an encoder was given, raw frames and waveform otherwise.
+    """What one file gave.
 
-    None = the file has no such modality. `reason` is set, and nothing else, for a broken file.
+    Attributes
+    ----------
+    prepared : dict of str to ndarray (T, ...)
+        By modality; a modality that the file does not have is left out.
+    pixels, seconds : int, float
+        Its largest picture, its length.
+    broken : dict of str to (reason, remedy)
+        Modalities that cannot be read.
     """
 
-    visual: np.ndarray | None = None
-    audio: np.ndarray | None = None
-    frames: list[np.ndarray] | None = None
-    wave: np.ndarray | None = None
-    reason: str | None = None
-    remedy: str | None = None
+    prepared: dict[str, np.ndarray] = field(default_factory=dict)
+    pixels: int = 0
+    seconds: float = 0.0
+    broken: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def handle(task: MediaTask) -> MediaResult:
-    """Decode and describe one file; a broken file is a result, not an exception."""
-    try:
-        media = read(
-            task.path,
-            frames=task.frames,
-            sample_rate=task.sample_rate,
-            max_audio_seconds=task.max_audio_seconds,
-            limits=task.limits,
-        )
-    except MediaError as error:
-        return MediaResult(reason=error.reason, remedy=error.remedy)
+    """Decode and prepare one file; a broken file is a result, not an exception."""
     result = MediaResult()
-    if media.frames:
-        if task.visual is None:
-            result.frames = media.frames
-        else:
-            result.visual = task.visual.encode_frames(media.frames)
-    if media.sound.size:
-        if task.audio is None:
-            result.wave = media.sound
-        else:
-            result.audio = task.audio.encode_audio(media.sound)
+    wanted = {m for m in ("visual", "audio") if getattr(task, m) is not None}
+    try:
+        media = read(task.path, task.wanted, task.limits)
+    except MediaError as error:
+        result.broken = dict.fromkeys(wanted, (error.reason, error.remedy))
+        return result
+    result.pixels, result.seconds = media.pixels, media.seconds
+    if media.frames and task.visual is not None:
+        result.prepared["visual"] = task.visual(media.frames)
+    if media.sound.size and task.audio is not None:
+        result.prepared["audio"] = task.audio(media.sound)
     return result

@@ -83,7 +83,9 @@ def make_queries(
             "clock: leave it out or predict later"
         )
     if features is None:
-        features, _, _ = extract(videos, Path(), None, feature_settings)
+        # a forecast is asked for on one machine, wherever the model was fitted
+        here = feature_settings.model_copy(update={"engine": "local"})
+        features, _, _ = extract(videos, Path(), here)
     seen = observed(feedback, examples)
     seen = seen.filter(pl.col("kind").is_in(mhp.kinds))
     own = features.select(examples["video_id"].to_list())

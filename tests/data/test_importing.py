@@ -1,6 +1,7 @@
 """Import: all or nothing, media beside the tables, an existing folder is safe."""
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -109,3 +110,64 @@ def test_an_interrupted_copy_keeps_the_old_data(source, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         import_dataset("parquet", source, tmp_path, force=True)
     assert (tmp_path / "data" / "videos.parquet").read_bytes() == before
+
+
+def test_links_take_no_space_and_leave_the_source_as_it_was(source, tmp_path):
+    workspace, film = tmp_path / "workspace", source / "media" / "a.mp4"
+    report = import_dataset("parquet", source, workspace, link=True)
+    assert (report["media_linked"], report["media_copied"], report["media_missing"]) == (1, 0, 1)
+    assert (workspace / "data/media/a.mp4").samefile(film)
+    # a copy is the default, also of what was linked before
+    import_dataset("parquet", source, workspace, force=True)
+    assert film.stat().st_nlink == 1 and film.read_bytes() == b"film"
+
+
+def test_what_cannot_be_linked_is_copied(source, tmp_path, monkeypatch):
+    def other_file_system(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", other_file_system)
+    report = import_dataset("parquet", source, tmp_path / "workspace", link=True)
+    assert (report["media_linked"], report["media_copied"]) == (0, 1)
+
+
+def test_a_link_under_the_name_of_a_table_does_not_reach_the_source(source, tmp_path):
+    videos = pl.read_parquet(source / "videos.parquet")
+    videos.with_columns(media=pl.lit("videos.parquet")).write_parquet(source / "videos.parquet")
+    before = (source / "videos.parquet").read_bytes()
+    import_dataset("parquet", source, tmp_path / "workspace", link=True)
+    assert (source / "videos.parquet").read_bytes() == before
+
+
+def test_an_interrupted_import_goes_on_where_it_stopped(source, tmp_path, monkeypatch):
+    names = [f"media/{i}.mp4" for i in range(4)]
+    for name in names:
+        (source / name).write_bytes(name.encode())
+    pl.DataFrame(
+        {"video_id": ["a", "b", "c", "d"], "published_at": [NOON] * 4, "media": names}
+    ).write_parquet(source / "videos.parquet")
+    copied, real = [], shutil.copy2
+
+    def copy(here, there):
+        copied.append(here.name)
+        if len(copied) == 3:
+            there.write_bytes(b"half")
+            there.chmod(0o444)
+            raise KeyboardInterrupt
+        real(here, there)
+
+    monkeypatch.setattr(shutil, "copy2", copy)
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset("parquet", source, tmp_path)
+    assert not (tmp_path / "data").exists()
+    # changed since then, and no longer named
+    (source / names[0]).write_bytes(b"new")
+    pl.read_parquet(source / "videos.parquet").filter(pl.col("video_id") != "b").write_parquet(
+        source / "videos.parquet"
+    )
+    report = import_dataset("parquet", source, tmp_path)
+    assert copied[3:] == ["0.mp4", "2.mp4", "3.mp4"]
+    assert report["media_copied"] == 3
+    assert sorted(os.listdir(tmp_path / "data/media")) == ["0.mp4", "2.mp4", "3.mp4"]
+    assert (tmp_path / "data/media/0.mp4").read_bytes() == b"new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "src"]

@@ -1,10 +1,5 @@
 """The whole extraction on real files: order, masks, quarantine, resuming, precomputed columns."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mediafiles
@@ -14,7 +9,7 @@ import pytest
 from PIL import Image
 
 from m3tr.errors import InputError
-from m3tr.features.extract import QUARANTINE_SCHEMA, extract
+from m3tr.features.extract import QUARANTINE_SCHEMA, extract, extract_to
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 
@@ -63,7 +58,7 @@ def videos() -> pl.DataFrame:
 
 
 def test_order_masks_and_quarantine(data: Path, videos: pl.DataFrame, tmp_path: Path) -> None:
-    features, quarantine, report = extract(videos, data, tmp_path / "out", SETTINGS)
+    features, quarantine, report = extract(videos, data, SETTINGS)
     assert features.ids == videos["video_id"].to_list()
     assert features.mask["visual"].sum(1).tolist() == [4, 0, 0, 1, 0, 0, 4, 0, 0, 0]
     assert features.mask["audio"].sum(1).tolist() == [2, 0, 0, 0, 0, 2, 0, 0, 0, 0]
@@ -82,9 +77,14 @@ def test_order_masks_and_quarantine(data: Path, videos: pl.DataFrame, tmp_path: 
         quarantine["remedy"].str.len_chars() > 10
     )
     assert not quarantine["reason"].str.contains(str(data)).any(), "no path of this machine"
+    written, told = extract_to(
+        tmp_path / "out", videos, data, SETTINGS, cache_dir=tmp_path / "cache"
+    )
     loaded = Features.load(tmp_path / "out")
-    np.testing.assert_array_equal(loaded.tokens["visual"], features.tokens["visual"])
-    assert pl.read_parquet(tmp_path / "out/quarantine.parquet").equals(quarantine)
+    for m in features.tokens:
+        np.testing.assert_array_equal(loaded.tokens[m], features.tokens[m])
+        np.testing.assert_array_equal(loaded.mask[m], features.mask[m])
+    assert written.equals(quarantine) and told["present"] == report["present"]
     assert report["present"] == {"visual": 3, "audio": 2, "text": 7}
     assert report["quarantined"] == 4
 
@@ -92,13 +92,12 @@ def test_order_masks_and_quarantine(data: Path, videos: pl.DataFrame, tmp_path: 
 def test_results_do_not_depend_on_workers_order_or_cache(
     data: Path, videos: pl.DataFrame, tmp_path: Path
 ) -> None:
-    extract(videos, data, tmp_path / "a", SETTINGS)
-    extract(videos, data, tmp_path / "b", SETTINGS.model_copy(update={"workers": 1}),
-            cache_dir=tmp_path / "cache")  # fmt: skip
-    extract(videos, data, tmp_path / "c", SETTINGS, cache_dir=tmp_path / "cache")
-    files = [(tmp_path / x / "features.safetensors").read_bytes() for x in "abc"]
+    for name, workers, cache in (("a", 2, "x"), ("b", 1, "y"), ("c", 2, "y")):
+        settings = SETTINGS.model_copy(update={"workers": workers})
+        extract_to(tmp_path / name, videos, data, settings, cache_dir=tmp_path / cache)
+    files = [(tmp_path / name / "part-00000.parquet").read_bytes() for name in "abc"]
     assert files[0] == files[1] == files[2]
-    backwards, _, _ = extract(videos.reverse(), data, None, SETTINGS)
+    backwards, _, _ = extract(videos.reverse(), data, SETTINGS)
     np.testing.assert_array_equal(
         backwards.tokens["audio"][::-1], Features.load(tmp_path / "a").tokens["audio"]
     )
@@ -108,7 +107,7 @@ def test_the_cache_follows_bytes_and_settings(
     data: Path, videos: pl.DataFrame, tmp_path: Path
 ) -> None:
     def counts(frame: pl.DataFrame, settings: FeatureSettings) -> tuple[int, int]:
-        report = extract(frame, data, None, settings, cache_dir=tmp_path / "cache")[2]
+        report = extract(frame, data, settings, cache_dir=tmp_path / "cache")[2]
         return report["media_from_cache"], report["media_decoded"]
 
     assert counts(videos, SETTINGS) == (0, 4)
@@ -119,7 +118,7 @@ def test_the_cache_follows_bytes_and_settings(
     assert counts(more, SETTINGS) == (1, 0)
     other = SETTINGS.model_copy(update={"visual": SETTINGS.visual.model_copy(update={"frames": 2})})
     assert counts(videos, other) == (0, 4)
-    (shard, *_) = (tmp_path / "cache").rglob("*.safetensors")
+    (shard, *_) = (tmp_path / "cache").rglob("shard-*.parquet")
     shard.write_bytes(shard.read_bytes()[:20])
     assert sum(counts(videos, SETTINGS)) == 4
 
@@ -128,25 +127,25 @@ def test_the_cache_may_not_lie_in_the_output(
     data: Path, videos: pl.DataFrame, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="move it out"):
-        extract(videos, data, tmp_path, SETTINGS, cache_dir=tmp_path / "shards")
+        extract_to(tmp_path, videos, data, SETTINGS, cache_dir=tmp_path / "shards")
 
 
 def test_nothing_is_written_in_memory(data: Path, videos: pl.DataFrame, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    features, _, _ = extract(videos.head(1), data, None, SETTINGS)
+    features, _, _ = extract(videos.head(1), data, SETTINGS)
     assert features.shapes == {"visual": (4, 128), "audio": (2, 88), "text": (2, 256)}
     assert not list(tmp_path.iterdir())
 
 
 def test_a_modality_nobody_has_is_left_out(videos: pl.DataFrame) -> None:
-    features, quarantine, _ = extract(videos.select("video_id", "title"), None, None, SETTINGS)
+    features, quarantine, _ = extract(videos.select("video_id", "title"), None, SETTINGS)
     assert list(features.tokens) == ["text"] and len(quarantine) == 0
-    bare, _, _ = extract(videos.select("video_id"), None, None, SETTINGS)
+    bare, _, _ = extract(videos.select("video_id"), None, SETTINGS)
     assert bare.tokens == {} and len(bare) == 10
-    nothing, quarantine, _ = extract(videos.head(0), None, None, SETTINGS)
+    nothing, quarantine, _ = extract(videos.head(0), None, SETTINGS)
     assert len(nothing) == 0 and len(quarantine) == 0
-    _, quarantine, _ = extract(videos.head(1), None, None, SETTINGS)
+    _, quarantine, _ = extract(videos.head(1), None, SETTINGS)
     assert "no data folder" in quarantine["reason"].item()
 
 
@@ -163,7 +162,7 @@ def test_precomputed_embeddings_win_over_the_encoder(data: Path, videos: pl.Data
         pl.Series("emb_visual", broken, pl.List(pl.Float32)),
         pl.Series("emb_text", vectors, pl.List(pl.Float64)),
     )
-    features, quarantine, _ = extract(frame, data, None, SETTINGS)
+    features, quarantine, _ = extract(frame, data, SETTINGS)
     assert features.shapes == {"visual": (1, 3), "audio": (2, 88), "text": (1, 3)}
     np.testing.assert_array_equal(features.tokens["text"][:, 0], np.array(vectors, np.float32))
     assert features.mask["visual"][:, 0].tolist() == [i not in (2, 5, 6, 7) for i in range(10)]
@@ -171,74 +170,9 @@ def test_precomputed_embeddings_win_over_the_encoder(data: Path, videos: pl.Data
     assert told["row"].to_list() == [2, 5, 7]
     assert "1 entries, most rows have 3" in told["reason"][0]
     with pytest.raises(InputError, match="emb_audio"):
-        extract(videos.with_columns(emb_audio=pl.lit("text")), data, None, SETTINGS)
+        extract(videos.with_columns(emb_audio=pl.lit("text")), data, SETTINGS)
 
 
 def test_a_video_twice_is_refused(videos: pl.DataFrame) -> None:
     with pytest.raises(InputError, match="rows 0 and 10"):
-        extract(pl.concat([videos, videos.head(1)]), None, None, SETTINGS)
-
-
-def test_goes_on_after_a_kill(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    names = [f"media/{i}.mp4" for i in range(24)]
-    for name in names:
-        frames = [rng.integers(0, 255, (160, 160, 3), np.uint8) for _ in range(12)]
-        mediafiles.write(tmp_path / "data" / name, frames, mediafiles.tone(rng.uniform(200, 900)))
-    frame = pl.DataFrame({"video_id": names, "media": names})
-    frame.write_parquet(tmp_path / "videos.parquet")
-    code = f"""
-import polars as pl
-from pathlib import Path
-from m3tr.features.extract import extract
-from m3tr.features.settings import FeatureSettings
-root = Path({str(tmp_path)!r})
-extract(pl.read_parquet(root / "videos.parquet"), root / "data", root / "out",
-        FeatureSettings(workers=1), cache_dir=root / "cache")
-"""
-    process = subprocess.Popen([sys.executable, "-c", code])
-    end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None:
-        if len(list((tmp_path / "cache").rglob("*.safetensors"))) >= 3:
-            break
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    done = len(list((tmp_path / "cache").rglob("*.safetensors")))
-    assert 3 <= done < 24 and not (tmp_path / "out").exists()
-    resumed, quarantine, report = extract(
-        frame, tmp_path / "data", tmp_path / "out", FeatureSettings(), cache_dir=tmp_path / "cache"
-    )
-    assert report["media_from_cache"] == done and report["media_decoded"] == 24 - done
-    assert len(quarantine) == 0
-    fresh, _, _ = extract(frame, tmp_path / "data", None, FeatureSettings())
-    for m in fresh.tokens:
-        np.testing.assert_array_equal(resumed.tokens[m], fresh.tokens[m])
-
-
-def test_workers_killed_during_the_extraction_lose_nothing(tmp_path: Path) -> None:
-    frames = [np.full((64, 64, 3), 25 * i, np.uint8) for i in range(10)]
-    names = [f"{i}.mp4" for i in range(30)]
-    for i, name in enumerate(names):
-        mediafiles.write(tmp_path / "data" / name, frames, mediafiles.tone(200 + 20 * i))
-    code = f"""
-import polars as pl
-from pathlib import Path
-from m3tr.features.extract import extract
-from m3tr.features.settings import FeatureSettings
-names = {names!r}
-frame = pl.DataFrame({{"video_id": names, "media": names}})
-f, q, r = extract(frame, Path({str(tmp_path / "data")!r}), None, FeatureSettings(workers=2),
-                  cache_dir=Path({str(tmp_path / "cache")!r}))
-print(r["media_decoded"], len(q), f.present("audio").sum())
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not list((tmp_path / "cache").rglob("*.safetensors")):
-        time.sleep(0.005)
-    task = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    children = [int(pid) for pid in task.read_text().split()]
-    assert children
-    os.kill(children[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
-    assert output.split() == ["30", "0", "30"]
+        extract(pl.concat([videos, videos.head(1)]), None, SETTINGS)

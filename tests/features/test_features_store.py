@@ -35,18 +35,18 @@ def test_save_and_load(features: Features, tmp_path: Path) -> None:
     loaded = Features.load(tmp_path / "x")
     assert loaded.ids == features.ids and loaded.mask["visual"].dtype == bool
     np.testing.assert_array_equal(loaded.tokens["visual"], features.tokens["visual"])
-    first = (tmp_path / "x" / "features.safetensors").read_bytes()
+    first = (tmp_path / "x" / "part-00000.parquet").read_bytes()
     features.save(tmp_path / "x")
-    assert (tmp_path / "x" / "features.safetensors").read_bytes() == first
+    assert (tmp_path / "x" / "part-00000.parquet").read_bytes() == first
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
-        "features.safetensors", "ids.parquet"]  # fmt: skip
+        "manifest.json", "part-00000.parquet"]  # fmt: skip
 
 
 def test_load_says_what_is_wrong(features: Features, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run the features stage"):
         Features.load(tmp_path)
     features.save(tmp_path)
-    file = tmp_path / "features.safetensors"
+    file = tmp_path / "part-00000.parquet"
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(InputError, match="run the features stage"):
         Features.load(tmp_path)

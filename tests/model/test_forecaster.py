@@ -75,7 +75,7 @@ def test_order_of_rows_is_irrelevant(tiny_forecaster, forecasts):
 def test_features_from_scratch_are_the_given_ones(tiny_forecaster):
     """A world of texts only: what `predict` extracts is what the stage would have given it."""
     videos = tiny_forecaster.part("test")
-    given, _, _ = extract(videos, None, None)
+    given, _, _ = extract(videos, None)
     assert list(given.tokens) == ["text"]
     one = tiny_forecaster.predict(features=given)
     assert tiny_forecaster.predict(features=None).equals(one)

@@ -18,9 +18,12 @@ class Loaded:
         `table`, `row`, `video_id`, `reason`, `remedy`.
     figures : dict
         What the source has to tell beside.
+    files : dict
+        File name of each table, for messages; by default ``<table>.parquet``.
     """
 
     videos: pl.DataFrame
     feedback: pl.DataFrame
     rejected: pl.DataFrame
     figures: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)

@@ -58,7 +58,11 @@ def load(src: Path, drop: Sequence[str] = (), target: str = "view") -> Loaded:
     """
     path = src / "snapshots.parquet"
     videos = read_videos(src / "videos.parquet", drop)
-    snapshots = read_snapshots(path)
+    return from_tables(videos, read_snapshots(path), target, path)
+
+
+def from_tables(videos: pl.DataFrame, snapshots: pl.DataFrame, target: str, path: Path) -> Loaded:
+    """Clean typed tables and turn the counters into feedback; `path` is for messages."""
     good, bad_videos = clean_videos(videos)
     values, bad_values = clean_snapshots(snapshots, good, bad_videos["video_id"])
     kinds = values["kind"].unique().sort().to_list()
@@ -80,7 +84,11 @@ def load(src: Path, drop: Sequence[str] = (), target: str = "view") -> Loaded:
 
 def read_snapshots(path: Path) -> pl.DataFrame:
     """Read the counter table in canonical types; rows are kept as they come."""
-    frame = read_parquet(path)
+    return snapshots_table(read_parquet(path), path)
+
+
+def snapshots_table(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Give a counter table its canonical types, as `read_snapshots` does."""
     require(frame, ("video_id", "time", "kind", "value"), path)
     return pl.DataFrame(
         [
