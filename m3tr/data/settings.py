@@ -198,8 +198,8 @@ class QualitySettings(_Settings):
     max_norm : float
         Length of the longest feature vector.
     max_constant : float
-        Share of a modality's dimensions that may never change; more is a warning, all of them stop
-        the pipeline unless this is 1.
+        Share of a modality's dimensions that may never change; more is a warning. Where those of
+        no modality change, the pipeline stops, unless this is 1.
     max_duplicates : float
         Share of a modality's videos that may have the vectors of another; more is a warning.
     max_drift : float

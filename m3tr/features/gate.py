@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from m3tr.data.settings import QualitySettings
@@ -106,6 +107,11 @@ def _coverage(summary: Summary, modality: str) -> float:
     return found.coverage if found is not None else 0.0
 
 
+def _enough(summary: Summary) -> list[ModalitySummary]:
+    """The modalities whose constants are not due to chance."""
+    return [found for found in summary.modalities.values() if found.videos >= ENOUGH_VIDEOS]
+
+
 def _totals(summary: Summary, drift: Mapping[str, Drift]) -> pl.DataFrame:
     keys = summary.keys
     row: dict[str, Any] = {
@@ -115,6 +121,8 @@ def _totals(summary: Summary, drift: Mapping[str, Drift]) -> pl.DataFrame:
         "unknown": keys.unknown,
         "in_order": int(keys.in_order),
     }
+    if enough := _enough(summary):
+        row["constant"] = float(np.concatenate([found.constant for found in enough]).mean())
     for m in MODALITIES:
         row[f"{m}_coverage"] = _coverage(summary, m)
     for m, found in summary.modalities.items():
@@ -161,6 +169,17 @@ def _of_all(summary: Summary, drift: Mapping[str, Drift], settings: QualitySetti
             limit = max(settings.max_drift, drift[m].coverage_noise)
             moved = warning(f"the share of videos with {m} features has changed: look for why")
             expected.append(most(f"{m}_coverage_change", limit, moved))
+    # a modality may have nothing to tell, as where all videos are silent; all of them may not
+    if settings.max_constant < 1 and _enough(summary):
+        words = critical(
+            "all videos have the same features: look for a broken encoder, or set "
+            "quality.max_constant to 1 in params.yaml"
+        )
+        expected.append(
+            gxe.ExpectColumnMaxToBeBetween(
+                column="constant", min_value=0, max_value=1, strict_max=True, **words
+            )
+        )
     return expected
 
 
@@ -170,22 +189,18 @@ def _of_dimensions(
     import great_expectations.expectations as gxe
 
     expected: list[Any] = []
-
-    def changing(mostly: float, words: dict[str, Any]) -> Any:
-        return gxe.ExpectColumnValuesToBeInSet(
-            column="constant", value_set=[False], mostly=mostly, **words
-        )
-
     if found.videos >= ENOUGH_VIDEOS:
-        words = "these dimensions tell nothing of a video; raise quality.max_constant if that is so"
-        expected.append(changing(all_but(settings.max_constant), warning(words)))
-        if settings.max_constant < 1:
-            words = (
-                f"all {modality} vectors are the same: look for a broken encoder, or set "
-                "quality.max_constant to 1 in params.yaml"
+        expected.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                column="constant",
+                value_set=[False],
+                mostly=all_but(settings.max_constant),
+                **warning(
+                    f"these dimensions are the same in all videos: look at the {modality} encoder "
+                    "and what it reads, or raise quality.max_constant"
+                ),
             )
-            # one that changes is enough
-            expected.append(changing(0.5 / len(found.mean), critical(words)))
+        )
     if drift is not None:
         expected.append(
             gxe.ExpectColumnValuesToBeBetween(
