@@ -48,6 +48,9 @@ class Filler:
         self, videos: pl.DataFrame, data_dir: Path | None, settings: FeatureSettings, cache: Cache
     ) -> None:
         self.videos, self.data_dir, self.settings, self.cache = videos, data_dir, settings, cache
+        self.cells: list[str | None] = []
+        if "media" in videos.columns:
+            self.cells = videos["media"].cast(pl.String).to_list()
         self.refused: list[Refusal] = []
         self.tally = Tally()
 
@@ -85,7 +88,7 @@ class Filler:
     def media(self, modalities: list[str]) -> dict[str, Keys]:
         """Decode and encode what the cache lacks of the media files; their keys by row."""
         keys: dict[str, Keys] = {m: [()] * len(self.videos) for m in modalities}
-        if not modalities or "media" not in self.videos.columns:
+        if not modalities:
             return keys
         rows_of = self._locate()
         self.tally.files = len(rows_of)
@@ -94,7 +97,7 @@ class Filler:
             rows = rows_of[path]
             if isinstance(digest, OSError):
                 told = f"the file cannot be opened ({digest.strerror})"
-                self._refuse(path, rows, told, "make it readable, or empty the media cell")
+                self._refuse(rows, told, "make it readable, or empty the media cell")
                 continue
             missing = tuple(m for m in modalities if digest not in self.cache.shelves[m])
             if missing:
@@ -115,13 +118,13 @@ class Filler:
                 tokens = outcome.tokens.get(m, np.zeros((0, 0), np.float32))
                 self.cache.shelves[m].add(digest, Entry(tokens, outcome.pixels, outcome.seconds))
             for reason, remedy in set(outcome.broken.values()):
-                self._refuse(todo[digest][0].path, rows, reason, remedy)
+                self._refuse(rows, reason, remedy)
         return keys
 
     def _locate(self) -> dict[Path, list[int]]:
         """The rows of every media file that may be read."""
         rows_of: dict[Path, list[int]] = {}
-        for row, cell in enumerate(self.videos["media"].cast(pl.String).to_list()):
+        for row, cell in enumerate(self.cells):
             if not cell:
                 continue
             try:
@@ -132,7 +135,7 @@ class Filler:
                 path = locate(Path(self.data_dir), cell, self.settings.limits)
                 rows_of.setdefault(path, []).append(row)
             except MediaError as error:
-                self.refused.append((row, f"{cell}: {error.reason}", error.remedy))
+                self._refuse([row], error.reason, error.remedy)
         return rows_of
 
     def _run(
@@ -158,7 +161,7 @@ class Filler:
     ) -> None:
         """Judge what the cache holds by the limits of today."""
         limits = self.settings.limits
-        for path, rows in rows_of.items():
+        for rows in rows_of.values():
             key = keys[modalities[0]][rows[0]]
             if not key or key[0] is None or key[0] in fresh:
                 continue
@@ -167,15 +170,20 @@ class Filler:
                 check_pixels(pixels, 1, limits)
                 check_duration(seconds, limits)
             except MediaError as error:
-                self._refuse(path, rows, error.reason, error.remedy)
+                self._refuse(rows, error.reason, error.remedy)
                 for m in modalities:
                     for row in rows:
                         keys[m][row] = ()
 
-    def _refuse(self, path: Path, rows: Sequence[int], reason: str, remedy: str) -> None:
-        assert self.data_dir is not None
-        name = path.relative_to(Path(self.data_dir).resolve())
-        self.refused += [(row, f"{name}: {reason}", remedy) for row in rows]
+    def _refuse(self, rows: Sequence[int], reason: str, remedy: str) -> None:
+        for row in rows:
+            self.refused.append((row, f"{_shown(self.cells[row] or '')}: {reason}", remedy))
+
+
+def _shown(cell: str) -> str:
+    """A media cell as it can be told: one line, printable, not endless."""
+    plain = "".join(c if c.isprintable() else "\ufffd" for c in cell)
+    return plain if len(plain) <= 120 else f"{plain[:80]}...{plain[-30:]}"
 
 
 def _engine(settings: FeatureSettings, jobs: Sequence[Job]) -> Any:

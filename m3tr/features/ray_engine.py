@@ -69,7 +69,7 @@ class RayEngine:
             return
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.print_on_execution_start = False  # type: ignore[attr-defined]
+        context.print_on_execution_start = False
         need = {m for job in jobs for m in job.modalities}
         rows = [
             {"index": i, "path": str(job.path), "modalities": ",".join(job.modalities)}

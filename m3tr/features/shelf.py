@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ MANY_SHARDS = 16  # so many small ones are merged
 OPEN_SHARDS = 4  # held in memory while reading
 STALE_SECONDS = 3_600.0
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "key": pl.Binary,
     "values": pl.List(pl.Float32),
     "dimension": pl.Int32,
