@@ -12,11 +12,14 @@ import polars as pl
 from m3tr.errors import InputError
 from m3tr.workspace import (
     BANK,
+    DATA_DOCS,
     FEATURE_CACHE,
     FEATURES,
+    FEATURES_DOCS,
     MODEL,
     PREDICTIONS,
     QUARANTINE,
+    REJECTED,
     TABLES,
     TRAJECTORIES,
     Report,
@@ -44,9 +47,9 @@ def ingest(workspace: Path) -> Report:
         videos, feedback, rejected = quarantine.clean(raw_videos, raw_feedback)
         known = quarantine.imported(data / "rejected.parquet")
         everything = pl.concat([known, rejected])
-        write_table(everything, workspace / QUARANTINE)
+        write_table(everything, workspace / REJECTED)
         rows = {"videos": raw_videos.height, "feedback": raw_feedback.height}
-        quarantine.enforce(rejected, rows, params.quality, where=QUARANTINE)
+        quarantine.enforce(rejected, rows, params.quality, where=REJECTED)
         examples, figures = windows.make_examples(videos, feedback, params.task)
         for name, table in (("videos", videos), ("feedback", feedback), ("examples", examples)):
             write_table(table, workspace / TABLES / f"{name}.parquet")
@@ -61,51 +64,57 @@ def ingest(workspace: Path) -> Report:
 
 
 def validate(workspace: Path) -> Report:
-    """Great Expectations on the clean tables; InputError on a critical failure."""
-    from m3tr.data import quality
+    """Great Expectations on the raw and the clean tables; InputError on a critical failure."""
+    from m3tr.data import quality, raw_quality, tables
 
     with running("validate", workspace) as (params, report):
-        videos, feedback, examples = read_tables(workspace)
-        docs = workspace / "reports/data_docs"
-        media = workspace / "data"
-        figures = quality.validate(
-            videos, feedback, examples, params.quality, docs, media_root=media
+        examples = read_table(workspace, "examples")
+        data, docs = workspace / "data", workspace / DATA_DOCS
+        # what is summed up of the raw tables is small, and they are gone before the others come
+        raw = raw_quality.suites(
+            tables.read_videos(data / "videos.parquet"),
+            tables.read_feedback(data / "feedback.parquet"),
+            params.quality,
+        )
+        videos, feedback = (read_table(workspace, name) for name in ("videos", "feedback"))
+        report.figures = quality.validate(
+            videos, feedback, examples, params.quality, docs, media_root=data, raw=raw
         )
         report.rows = videos.height
-        report.figures = figures | {"failed_critical": len(figures["failed"])}
-        if figures["failed"]:
-            raise InputError(
-                f"the data fail critical checks ({len(figures['failed'])}), the first: "
-                f"{figures['failed'][0]}; all are shown in {docs / 'index.html'}"
-            )
+        _refuse_failures("the data", report.figures["failed"], docs)
+        _tell_warnings(report.figures["warnings"])
         write_json({"failed_critical": 0}, workspace / "artifacts/validated.json")
     return report
 
 
 def features(workspace: Path) -> Report:
-    """Visual, audio and text embeddings of every video."""
-    from m3tr.features.extract import extract
+    """Visual, audio and text embeddings of every video; InputError on a critical failure."""
+    from m3tr.data import quarantine
+    from m3tr.features import drift, gate
+    from m3tr.features.extract import extract_to
+    from m3tr.features.store import parts
 
     with running("features", workspace) as (params, report):
-        videos = read_table(workspace, "videos")
-        _, broken, figures = extract(
-            videos,
-            workspace / "data",
-            workspace / FEATURES,
-            params.features,
-            cache_dir=workspace / FEATURE_CACHE,
-        )
-        report.rows, report.figures = videos.height, figures
-        share = broken["video_id"].n_unique() / max(videos.height, 1)
-        if share > params.quality.max_missing_media:
-            first = broken.row(0, named=True)
-            raise InputError(
-                f"{share:.0%} of the videos have unusable media, more than "
-                f"quality.max_missing_media allows; the first is video {first['video_id']} "
-                f"({first['reason']}): {first['remedy']}; all are in {FEATURES}/quarantine.parquet"
-            )
-        for row in broken.head(5).iter_rows(named=True):
+        videos, rejected = (read_table(workspace, name) for name in ("videos", "rejected"))
+        data, folder, cache = (workspace / p for p in ("data", FEATURES, FEATURE_CACHE))
+        broken, figures = extract_to(folder, videos, data, params.features, cache_dir=cache)
+        everything = quarantine.with_media(rejected, broken, data / "videos.parquet")
+        write_table(everything, workspace / QUARANTINE)
+        report.rows = videos.height
+        report.figures = figures | {"in_quarantine": quarantine.sizes(everything)}
+        encoders, docs = figures.get("encoders"), workspace / FEATURES_DOCS
+        judged, summary = gate.judge(
+            parts(folder), videos["video_id"].to_list(), params.quality, docs,
+            encoders=encoders, kept_in=cache,
+        )  # fmt: skip
+        report.figures |= judged
+        media = everything.tail(broken.height)
+        quarantine.enforce_media(media, videos.height, params.quality, where=QUARANTINE)
+        _refuse_failures("the features", judged["failed"], docs)
+        drift.remember(cache, summary, encoders)
+        for row in media.head(5).iter_rows(named=True):
             print(f"set aside: video {row['video_id']}: {row['reason']}: {row['remedy']}")
+        _tell_warnings(judged["warnings"])
     return report
 
 
@@ -348,6 +357,19 @@ def promote_version(workspace: Path, version: str) -> str:
     connect(workspace)
     appoint(name, version)
     return f"models:/{name}@champion is version {version}"
+
+
+def _tell_warnings(warnings: list[str]) -> None:
+    for text in warnings:
+        print(f"warning: {text}")
+
+
+def _refuse_failures(what: str, failed: list[str], docs: Path) -> None:
+    if failed:
+        raise InputError(
+            f"{what} fail critical checks ({len(failed)}), the first: {failed[0]}; all are shown "
+            f"in {docs / 'index.html'}"
+        )
 
 
 def _refuse_breaches(breaches: dict[str, int]) -> None:

@@ -15,8 +15,11 @@ from m3tr.config import Params, read_params
 from m3tr.errors import InputError
 
 TABLES = "artifacts/tables"
-QUARANTINE = "artifacts/quarantine.parquet"
+REJECTED = "artifacts/tables/rejected.parquet"  # by import and ingest
+QUARANTINE = "artifacts/quarantine.parquet"  # these, and what the extraction set aside
 FEATURES = "artifacts/features"
+FEATURES_DOCS = "reports/features_docs"
+DATA_DOCS = "reports/data_docs"
 TRAJECTORIES = "artifacts/trajectories"
 BANK = "artifacts/bank"
 MODEL = "artifacts/model"

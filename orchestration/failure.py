@@ -1,5 +1,7 @@
 """How a failed stage shows in Dagster: the sentence it printed, without a stack trace."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster._utils.error import SerializableErrorInfo
@@ -11,16 +13,20 @@ class StageFailedError(DagsterUserCodeProcessError, dg.Failure):
     """Failure of another process.
 
     Dagster shows the frames of its own machinery under a plain `Failure`. An error it takes for
-    one of another process it shows as that process told it, and here that is one sentence.
+    one of another process it shows as that process told it, and here that is one sentence. Rules
+    that the stage found `broken` stand beside it.
     """
 
-    def __init__(self, lines: list[str], stage: str) -> None:
+    def __init__(self, lines: list[str], stage: str, broken: Sequence[str] = ()) -> None:
         sentence = failure_sentence(lines, stage)
         output = "\n".join(["```text", *lines[-TAIL_LINES:], "```"])
+        metadata: dict[str, dg.MetadataValue] = {"output": dg.MetadataValue.md(output)}
+        if broken:
+            metadata["failed"] = dg.MetadataValue.json(list(broken))
         told = SerializableErrorInfo(message=sentence, stack=[], cls_name="Failure")
         super().__init__(
             description=sentence,
-            metadata={"output": dg.MetadataValue.md(output)},
+            metadata=metadata,
             allow_retries=False,
             user_code_process_error_infos=[told],
         )

@@ -13,7 +13,11 @@ import dagster as dg
 from orchestration.graph import Stage
 
 RESULTS = "reports/results.md"
-PAGES = ("reports/report.html", "reports/data_docs/index.html")
+PAGES = (
+    "reports/report.html",
+    "reports/data_docs/index.html",
+    "reports/features_docs/index.html",
+)
 
 
 def read_report(folder: Path, name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Bad input through the command line: one sentence, nothing lost, good rows survive."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ quality: {min_examples: 5, max_quarantined: 0.1, max_missing_media: 0.2}
 features: {visual: {frames: 2}, audio: {segments: 2}, workers: 1}
 """
 VIDEOS, FEEDBACK = "data/videos.parquet", "data/feedback.parquet"
-QUARANTINE = "artifacts/quarantine.parquet"
+REJECTED, QUARANTINE = "artifacts/tables/rejected.parquet", "artifacts/quarantine.parquet"
 TO_DISTANT_PAST = pl.col("time") - timedelta(days=4000)
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -224,12 +225,13 @@ def test_too_many_bad_rows_stop_the_pipeline(
     sentence = m3tr("ingest").sentence
     for part in (name, f"the first is row 3 ({reason})", remedy, "quality.max_quarantined = 0.1"):
         assert part in sentence
-    assert QUARANTINE in sentence
-    listed = pl.read_parquet(workspace / QUARANTINE).filter(pl.col("reason") == reason)
+    assert REJECTED in sentence
+    listed = pl.read_parquet(workspace / REJECTED).filter(pl.col("reason") == reason)
     assert listed["row"].to_list() == list(range(3, n + 3))
     assert listed["remedy"].str.starts_with(remedy).all()
     assert digests(workspace) == before
-    assert not (workspace / "artifacts/tables").exists()
+    # nothing but what was set aside
+    assert [p.name for p in (workspace / "artifacts/tables").iterdir()] == ["rejected.parquet"]
 
 
 @pytest.mark.parametrize(("name", "columns", "reason", "remedy"), ROWS.values(), ids=ROWS.keys())
@@ -245,7 +247,7 @@ def test_few_bad_rows_are_set_aside(
     before = digests(workspace)
     told = m3tr("ingest")
     assert told.status == 0, told.err
-    quarantine = pl.read_parquet(workspace / QUARANTINE)
+    quarantine = pl.read_parquet(workspace / REJECTED)
     assert quarantine.filter(pl.col("reason") == reason)["row"].to_list() == [3, 4]
     # every row of the source is either kept or set aside
     file = Path(name).stem
@@ -265,7 +267,7 @@ def test_several_faults_at_once(workspace: Path, m3tr: Callable[[str], Told]) ->
     edit(workspace, FEEDBACK, on_rows(1, time=TO_DISTANT_PAST))
     edit(workspace, FEEDBACK, lambda t: on_rows(1, count=pl.lit(-2))(t.reverse()))
     assert m3tr("ingest").status == 0
-    reasons = pl.read_parquet(workspace / QUARANTINE)["reason"].to_list()
+    reasons = pl.read_parquet(workspace / REJECTED)["reason"].to_list()
     assert sorted(reasons) == ["count is negative", "time is before publication"]
 
 
@@ -331,7 +333,8 @@ def test_few_broken_media_files(workspace: Path, m3tr: Callable[[str], Told]) ->
     assert m3tr("ingest").status == 0
     told = m3tr("features")
     assert told.status == 0, told.err
-    quarantine = pl.read_parquet(workspace / "artifacts/features/quarantine.parquet")
+    quarantine = pl.read_parquet(workspace / QUARANTINE)
+    assert not (workspace / "artifacts/features/quarantine.parquet").exists()
     assert set(spoilt) <= set(quarantine["video_id"])
     assert quarantine["remedy"].str.starts_with("replace the file").all()
     from m3tr.features.store import Features
@@ -345,14 +348,72 @@ def test_few_broken_media_files(workspace: Path, m3tr: Callable[[str], Told]) ->
     assert digests(workspace) == before
 
 
-def test_many_broken_media_files(workspace: Path, m3tr: Callable[[str], Told]) -> None:
-    spoilt = spoil(workspace, 15)
+def test_mostly_broken_media_files(workspace: Path, m3tr: Callable[[str], Told]) -> None:
+    """The stage stops, after it has listed all that is broken, in whatever stage it was found."""
+    videos = edit(workspace, VIDEOS, lambda t: t.reverse())
+    spoilt = spoil(workspace, 25)
+    edit(workspace, FEEDBACK, on_rows(2, count=pl.lit(-1)))
+    imported = {"table": "snapshots", "row": 7, "video_id": "x", "reason": "r", "remedy": "m"}
+    pl.DataFrame([imported]).write_parquet(workspace / "data/rejected.parquet")
     before = digests(workspace)
     assert m3tr("ingest").status == 0
     sentence = m3tr("features").sentence
-    assert f"video {spoilt[0]}" in sentence and "quality.max_missing_media" in sentence
+    assert "data/videos.parquet: " in sentence and "quality.max_missing_media = 0.2" in sentence
     assert ".mp4" in sentence and "replace the file" in sentence
+    assert f"all are listed in {QUARANTINE}" in sentence
+    quarantine = pl.read_parquet(workspace / QUARANTINE)
+    assert quarantine.columns == ["table", "row", "video_id", "reason", "remedy"]
+    assert quarantine.row(0, named=True) == imported
+    assert quarantine.filter(table="feedback")["row"].to_list() == [3, 4]
+    media = quarantine.filter(table="videos")
+    assert set(spoilt) <= set(media["video_id"])
+    # rows of the file as it came, in its order
+    source = videos.reverse()["video_id"].to_list()
+    assert media["video_id"].to_list() == [source[row] for row in media["row"]]
+    assert media["row"].is_sorted()
+    assert f"row {media['row'][0]}, video {media['video_id'][0]} (" in sentence
     assert digests(workspace) == before
+    assert "features_visual" in (workspace / "reports/features_docs/index.html").read_text()
+    report = json.loads((workspace / "reports/features.json").read_text())["figures"]
+    assert report["in_quarantine"] == {"feedback": 2, "snapshots": 1, "videos": media.height}
+
+
+def test_too_few_videos_have_sound(workspace: Path, m3tr: Callable[[str], Told]) -> None:
+    text = (workspace / "params.yaml").read_text()
+    limit = "quality: {min_coverage: {audio: 0.99}, "
+    (workspace / "params.yaml").write_text(text.replace("quality: {", limit))
+    edit(workspace, VIDEOS, on_rows(3, media=pl.lit(None)))
+    kept = workspace / ".m3tr-cache/features/statistics.json"
+    before = kept.read_bytes()
+    assert m3tr("ingest").status == 0
+    sentence = m3tr("features").sentence
+    assert "audio_coverage" in sentence and "lower quality.min_coverage.audio" in sentence
+    assert "reports/features_docs/index.html" in sentence
+    assert (workspace / QUARANTINE).exists()
+    # a version that was refused is nobody's predecessor
+    assert kept.read_bytes() == before
+
+
+def test_features_that_moved_are_told_and_kept(
+    workspace: Path, m3tr: Callable[[str], Told]
+) -> None:
+    kept = workspace / ".m3tr-cache/features/statistics.json"
+    first = json.loads(kept.read_text())["versions"]
+    assert len(first) == 1 and first[0]["rows"] == 40
+    # one sentence for all: the words of the text features go elsewhere
+    edit(workspace, VIDEOS, lambda t: t.with_columns(title=pl.lit("a wholly other language")))
+    assert m3tr("ingest").status == 0
+    for _ in range(2):  # judged again, it is held against the same version
+        told = m3tr("features")
+        assert told.status == 0, told.err
+        warnings = [line for line in told.out.splitlines() if line.startswith("warning: ")]
+        assert any("features_text: " in w and "column=shift" in w for w in warnings), told.out
+        assert not any("features_visual: " in w and "column=shift" in w for w in warnings)
+    assert json.loads(kept.read_text())["versions"][1] == first[0]
+    kept.write_text("{")
+    told = m3tr("features")
+    assert told.status == 0 and f"warning: {kept} is unreadable" in told.out
+    assert len(json.loads(kept.read_text())["versions"]) == 1
 
 
 @pytest.mark.slow  # imports Great Expectations
@@ -368,6 +429,22 @@ def test_checks_that_fail_name_a_remedy(workspace: Path, m3tr: Callable[[str], T
     assert not (workspace / "artifacts/validated.json").exists()
     # what came of it is in the report of the failed stage
     assert "lower quality.min_examples" in (workspace / "reports/validate.json").read_text()
+
+
+@pytest.mark.slow  # imports Great Expectations
+def test_raw_tables_that_contradict_themselves(
+    workspace: Path, m3tr: Callable[[str], Told]
+) -> None:
+    swapped = pl.col("kind").replace({"view": "like", "like": "view"})
+    edit(workspace, FEEDBACK, lambda t: t.with_columns(swapped))
+    assert m3tr("ingest").status == 0
+    sentence = m3tr("validate").sentence
+    assert "raw_feedback: " in sentence and "likes_above_views" in sentence
+    assert "check whether the kinds are interchanged" in sentence
+    index = (workspace / "reports/data_docs/index.html").read_text()
+    for name in ("raw_videos", "raw_columns", "raw_feedback", "videos", "feedback", "examples"):
+        assert name in index
+    assert not (workspace / "artifacts/validated.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -403,7 +480,7 @@ def test_times_without_a_zone_are_utc(workspace: Path, m3tr: Callable[[str], Tol
     assert m3tr("ingest").status == 0
     kept = pl.read_parquet(workspace / "artifacts/tables/videos.parquet")
     assert kept["published_at"].sort().equals(table["published_at"].sort())
-    assert pl.read_parquet(workspace / QUARANTINE).is_empty()
+    assert pl.read_parquet(workspace / REJECTED).is_empty()
 
 
 def test_a_dataset_of_one_video(workspace: Path, m3tr: Callable[[str], Told]) -> None:

@@ -75,6 +75,12 @@ MISTAKES = {
         "finite",
     ),
     "split": ("task: {split: by moon}", "task.split", "'temporal' or 'random'"),
+    "coverage of what": (
+        "quality: {min_coverage: {smell: 1}}",
+        "quality.min_coverage.smell",
+        "remove it or correct",
+    ),
+    "no share": ("quality: {max_drift: 1.5}", "quality.max_drift", "less than or equal to 1"),
     "model name": ("registry: {model: 'a b'}", "registry.model", "pattern"),
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from m3tr.data.settings import MinCoverage, QualitySettings
 from m3tr.hawkes.settings import HawkesSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,3 +44,16 @@ def test_every_setting_of_the_process_has_a_row():
     for row in rows:
         named |= set(re.findall(r"`(?:hawkes)?\.(\w+)`", row.split("|")[1]))
     assert named == set(HawkesSettings.model_fields)
+
+
+def test_every_threshold_of_quality_has_a_row_with_its_default():
+    rows = [r for r in (ROOT / "docs/own-data.md").read_text().splitlines() if "`quality." in r]
+    told = {}
+    for row in rows:
+        key, default = row.split("|")[1:3]
+        told[re.findall(r"`quality\.(\w+)", key)[0]] = float(default)
+        if "min_coverage" in key:
+            assert set(re.findall(r"\.(\w+)`", key)) == set(MinCoverage.model_fields)
+    plain = {k: f.default for k, f in QualitySettings.model_fields.items() if k != "min_coverage"}
+    assert told == plain | {"min_coverage": 0}
+    assert not any(QualitySettings().min_coverage.model_dump().values())

@@ -152,6 +152,22 @@ def test_every_stage_reports(workspace: Workspace, first: str) -> None:
     assert contract and not any(contract.values())
 
 
+def test_the_gates_leave_their_pages_and_one_quarantine(workspace: Workspace, first: str) -> None:
+    folder = workspace.folder
+    for pages, suites in {
+        "data_docs": ["raw_videos", "raw_columns", "raw_feedback", "videos", "examples"],
+        "features_docs": ["features", "features_visual", "features_audio", "features_text"],
+    }.items():
+        index = (folder / "reports" / pages / "index.html").read_text()
+        assert all(name in index for name in suites)
+    for stage in ("validate", "features"):
+        figures = workspace.report(stage)["figures"]
+        assert figures["failed_critical"] == 0 and figures["expectations"] > 20
+    broken = pl.read_parquet(folder / "artifacts/quarantine.parquet")
+    assert broken.columns == ["table", "row", "video_id", "reason", "remedy"]
+    assert not (folder / "artifacts/features/quarantine.parquet").exists()
+
+
 def test_predictions(workspace: Workspace, first: str) -> None:
     predictions = pl.read_parquet(workspace.folder / "artifacts/predictions.parquet")
     examples = pl.read_parquet(workspace.folder / "artifacts/tables/examples.parquet")

@@ -12,7 +12,8 @@ from m3tr import progress
 CODE = """
 import time
 from m3tr.progress import track
-for _ in track((time.sleep(0.02) or i for i in range(40)), "media", 40, failed=lambda i: i % 4 == 0):
+slow = (time.sleep(0.02) or i for i in range(40))
+for _ in track(slow, "media", 40, failed=lambda i: i % 4 == 0):
     pass
 """
 

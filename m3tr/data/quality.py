@@ -1,11 +1,6 @@
-"""Great Expectations suites over small frames: the tables, each video's feedback, the examples.
+"""What is expected of the clean tables and the examples (Great Expectations)."""
 
-The library knows no polars, so each suite sees a small per-row or per-video pandas frame. Its
-import takes seconds and happens inside `validate`.
-"""
-
-import os
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +8,7 @@ import polars as pl
 
 from m3tr.data.settings import QualitySettings
 from m3tr.data.splits import SPLITS
+from m3tr.data.suites import CRITICAL, WARNING, Suite, all_but, critical, run, together
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -26,8 +22,9 @@ def validate(
     docs_dir: Path,
     *,
     media_root: Path | None = None,
+    raw: Mapping[str, Suite] | None = None,
 ) -> dict[str, Any]:
-    """Run the three suites and write their static pages (Data Docs) under `docs_dir`.
+    """Run the suites and write their static pages (Data Docs) under `docs_dir`.
 
     Parameters
     ----------
@@ -38,31 +35,30 @@ def validate(
         An earlier run's pages are replaced; ``index.html`` is the entry.
     media_root : Path, optional
         Folder to which `media` is relative; without it, media files are not looked for.
+    raw : mapping, optional
+        Suites of the tables as they were read (`m3tr.data.raw_quality.suites`), judged with them.
 
     Returns
     -------
     dict
         `videos`, `feedback`, `examples` (figures of each), `expectations` (how many), `failed`
-        (critical expectations that do not hold, each a sentence) and `warnings` (the others).
+        (critical expectations that do not hold, each a sentence), `failed_critical` (how many),
+        `warnings` (the others) and `suites` (the same by suite).
     """
     frames = {
         "videos": _videos_frame(videos, media_root),
         "feedback": _feedback_frame(videos, feedback),
         "examples": _examples_frame(examples),
     }
-    results = _run(frames, settings, docs_dir)
-    failed: list[str] = []
-    warnings: list[str] = []
-    for name, result in results.items():
-        for told in result["unmet"]:
-            (failed if told["critical"] else warnings).append(f"{name}: {told['text']}")
+    clean = {
+        name: Suite(frames[name], expectations, "video_id")
+        for name, expectations in _suites(settings).items()
+    }
     return {
         "videos": _video_figures(frames["videos"]),
         "feedback": _feedback_figures(feedback),
         "examples": _example_figures(frames["examples"]),
-        "expectations": sum(result["n"] for result in results.values()),
-        "failed": failed,
-        "warnings": warnings,
+        **together(run({**(raw or {}), **clean}, docs_dir)),
     }
 
 
@@ -128,13 +124,9 @@ def _examples_frame(examples: pl.DataFrame) -> pl.DataFrame:
 def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
     import great_expectations.expectations as gxe
 
-    hard: dict[str, Any] = {"severity": "critical"}
-    soft: dict[str, Any] = {"severity": "warning"}
+    hard, soft = CRITICAL, WARNING
     between = gxe.ExpectColumnValuesToBeBetween
     filled = gxe.ExpectColumnValuesToNotBeNull
-
-    def remedy(words: str) -> dict[str, Any]:
-        return {"severity": "critical", "meta": {"remedy": words}}
 
     return {
         "videos": [
@@ -145,13 +137,13 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
             gxe.ExpectColumnValuesToBeInSet(
                 column="media_found",
                 value_set=[True],
-                mostly=1 - settings.max_missing_media,
-                **remedy(
+                mostly=all_but(settings.max_missing_media),
+                **critical(
                     "put the files that the column media of data/videos.parquet names under data/, "
                     "or raise quality.max_missing_media in params.yaml"
                 ),
             ),
-            filled(column="title", mostly=1 - settings.max_missing_text, **soft),
+            filled(column="title", mostly=all_but(settings.max_missing_text), **soft),
             between(column="duration_s", min_value=0, max_value=7 * 86_400, **soft),
         ],
         "feedback": [
@@ -166,7 +158,7 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
         "examples": [
             gxe.ExpectTableRowCountToBeBetween(
                 min_value=settings.min_examples,
-                **remedy("use more videos, or lower quality.min_examples in params.yaml"),
+                **critical("use more videos, or lower quality.min_examples in params.yaml"),
             ),
             gxe.ExpectColumnValuesToBeUnique(column="video_id", **hard),
             gxe.ExpectColumnDistinctValuesToEqualSet(
@@ -186,67 +178,10 @@ def _suites(settings: QualitySettings) -> "dict[str, list[Expectation]]":
                 column="increment_last",
                 min_value=0,
                 strict_min=True,
-                **remedy("choose another task.target or other task.horizons in params.yaml"),
+                **critical("choose another task.target or other task.horizons in params.yaml"),
             ),
         ],
     }
-
-
-def _run(
-    frames: dict[str, pl.DataFrame], settings: QualitySettings, docs_dir: Path
-) -> dict[str, dict[str, Any]]:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-    for site in list(context.list_data_docs_sites()):
-        context.delete_data_docs_site(site)
-    # an earlier run's pages would stay beside the new ones
-    for part in ("expectations", "validations"):
-        shutil.rmtree(docs_dir / part, ignore_errors=True)
-    context.add_data_docs_site(
-        "m3tr",
-        {
-            "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,  # type: ignore[typeddict-unknown-key]
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            "store_backend": {
-                "class_name": "TupleFilesystemStoreBackend",
-                "base_directory": str(docs_dir.resolve()),
-            },
-        },
-    )
-    source = context.data_sources.add_pandas("m3tr")
-    results: dict[str, dict[str, Any]] = {}
-    for name, expectations in _suites(settings).items():
-        batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
-        definition = context.validation_definitions.add(
-            gx.ValidationDefinition(name=name, data=batch, suite=suite)
-        )
-        outcome = definition.run(batch_parameters={"dataframe": frames[name].to_pandas()})
-        unmet = [_tell(result) for result in outcome.results if not result.success]
-        results[name] = {"n": len(outcome.results), "unmet": unmet}
-    context.build_data_docs()
-    return results
-
-
-def _tell(result: Any) -> dict[str, Any]:
-    config = result.expectation_config
-    plain = {k: v for k, v in config.kwargs.items() if k != "batch_id"}
-    kwargs = ", ".join(f"{key}={value}" for key, value in plain.items())
-    found = result.result or {}
-    seen = found.get("observed_value")
-    if seen is None and found.get("unexpected_percent") is not None:
-        seen = f"{found['unexpected_percent']:.2f} % unexpected"
-    error = (result.exception_info or {}).get("exception_message")
-    text = f"{config.type}({kwargs}) does not hold: {error or seen}"
-    remedy = (config.meta or {}).get("remedy")
-    if remedy:
-        text += f"; remedy: {remedy}"
-    severity = getattr(config.severity, "value", config.severity)
-    return {"text": text, "critical": severity == "critical"}
 
 
 def _video_figures(frame: pl.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from m3tr.data.settings import QualitySettings
-from m3tr.data.tables import EMBEDDINGS, FEEDBACK_COLUMNS
+from m3tr.data.tables import EMBEDDINGS, FEEDBACK_COLUMNS, as_text
 from m3tr.errors import InputError
 
 SCHEMA = {
@@ -217,7 +217,7 @@ def enforce(
     settings: QualitySettings,
     *,
     files: Mapping[str, str] | None = None,
-    where: Path | str = "artifacts/quarantine.parquet",
+    where: Path | str = "artifacts/tables/rejected.parquet",
 ) -> None:
     """Stop where more of a table is in quarantine than `max_quarantined` allows.
 
@@ -251,6 +251,68 @@ def enforce(
         )
 
 
+def with_media(rejected: pl.DataFrame, broken: pl.DataFrame, source: Path) -> pl.DataFrame:
+    """All broken items in one table: rejected rows, then what the extraction set aside.
+
+    Parameters
+    ----------
+    rejected, broken : DataFrame
+        With the columns of a quarantine. The rows of `broken` count in the clean videos table;
+        in the result they count in the source file.
+    source : Path
+        The videos table as it came.
+
+    Raises
+    ------
+    InputError
+        Where media are broken and the source cannot be read.
+    """
+    if broken.is_empty():
+        return rejected
+    try:
+        ids = as_text(pl.read_parquet(source, columns=["video_id"], glob=False)["video_id"], source)
+    except (pl.exceptions.PolarsError, OSError):
+        raise InputError(f"{source} is missing or damaged: put the table there again") from None
+    rows = pl.DataFrame({"video_id": ids}).with_row_index("row").cast({"row": pl.Int64})
+    gone = rejected.filter(pl.col("table") == "videos")
+    # of a repeated id, the row that was not rejected
+    kept = rows.join(gone, on=["video_id", "row"], how="anti", maintain_order="left")
+    first = pl.concat([kept, rows]).unique("video_id", keep="first")
+    filed = broken.drop("row").join(first, on="video_id", how="left", maintain_order="left")
+    return pl.concat([rejected, filed.select(*SCHEMA).sort("row", maintain_order=True)])
+
+
+def enforce_media(
+    broken: pl.DataFrame, n_videos: int, settings: QualitySettings, *, where: Path | str
+) -> None:
+    """Stop where the media of more videos are set aside than `max_missing_media` allows.
+
+    Parameters
+    ----------
+    broken : DataFrame
+        Quarantine rows of media, in the order of the source file.
+    n_videos : int
+        Videos of the clean table.
+    settings : QualitySettings
+    where : path
+        Where the quarantine lies, for the message.
+
+    Raises
+    ------
+    InputError
+    """
+    bad = broken["video_id"].n_unique()
+    if bad <= settings.max_missing_media * n_videos:
+        return
+    first = broken.row(0, named=True)
+    raise InputError(
+        f"data/videos.parquet: {bad} of {n_videos} videos ({bad / n_videos:.1%}) have unusable "
+        f"media, more than quality.max_missing_media = {settings.max_missing_media:g}; the first "
+        f"is row {first['row']}, video {first['video_id']} ({first['reason']}): "
+        f"{first['remedy']}; all are listed in {where}."
+    )
+
+
 def counts(quarantine: pl.DataFrame) -> dict[str, dict[str, int]]:
     """Rows in quarantine by table and reason, for a report."""
     figures: dict[str, dict[str, int]] = {}
@@ -258,3 +320,8 @@ def counts(quarantine: pl.DataFrame) -> dict[str, dict[str, int]]:
     for table, reason, n in rows.iter_rows():
         figures.setdefault(table, {})[reason] = n
     return figures
+
+
+def sizes(quarantine: pl.DataFrame) -> dict[str, int]:
+    """Rows in quarantine by table; reasons that name files are too many to count apart."""
+    return dict(quarantine.group_by("table").len().sort("table").iter_rows())

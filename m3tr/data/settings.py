@@ -165,6 +165,17 @@ class TaskSettings(_Settings):
         return self
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MinCoverage(_Settings):
+    """Share of the videos that must have a modality; data without media are legitimate."""
+
+    visual: Share = 0.0
+    audio: Share = 0.0
+    text: Share = 0.0
+
+
 class QualitySettings(_Settings):
     """How much dirt is tolerated before the pipeline stops.
 
@@ -176,11 +187,34 @@ class QualitySettings(_Settings):
         Share of the videos that name a media file whose file may be missing.
     max_missing_text : float
         Share of videos that may have no title; more is a warning.
+    max_nulls : float
+        Share of nulls in any other column that need not be filled; more is a warning.
+    max_likes_above_views : float
+        Share of the videos with likes that may have more likes than views.
     min_examples : int
         Examples needed to go on.
+    min_coverage : MinCoverage
+        Share of the videos that must have each modality.
+    max_norm : float
+        Length of the longest feature vector.
+    max_constant : float
+        Share of a modality's dimensions that may never change; more is a warning. Where those of
+        no modality change, the pipeline stops, unless this is 1.
+    max_duplicates : float
+        Share of a modality's videos that may have the vectors of another; more is a warning.
+    max_drift : float
+        Share of a modality's dimensions that may have moved since the version before, and by how
+        much its coverage may have changed; more is a warning.
     """
 
-    max_quarantined: float = Field(0.02, ge=0, le=1)
-    max_missing_media: float = Field(0.2, ge=0, le=1)
-    max_missing_text: float = Field(0.5, ge=0, le=1)
+    max_quarantined: Share = 0.02
+    max_missing_media: Share = 0.2
+    max_missing_text: Share = 0.5
+    max_nulls: Share = 0.5
+    max_likes_above_views: Share = 0.1
     min_examples: int = Field(50, ge=1)
+    min_coverage: MinCoverage = MinCoverage()
+    max_norm: float = Field(1e6, gt=0)
+    max_constant: Share = 0.5
+    max_duplicates: Share = 0.5
+    max_drift: Share = 0.1

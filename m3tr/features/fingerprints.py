@@ -14,7 +14,11 @@ from m3tr.features.settings import FeatureSettings
 SIGNAL = "signal"
 ROOM = Path(__file__).parent
 # the code behind the tokens of each modality: changed code must not be answered from an old cache
-DECODING = {"visual": ["media", "frames", "stills"], "audio": ["media", "sound"], "text": []}
+DECODING = {
+    "visual": ["media", "survey", "packets", "frames", "pictures", "stills"],
+    "audio": ["media", "survey", "packets", "sound"],
+    "text": [],
+}
 PRETRAINED = ["checkpoint", "device", "onednn"]
 MEDIA = [*PRETRAINED, "passes", "prepare"]
 CHECKPOINT = {

@@ -12,19 +12,46 @@ import dagster as dg
 from orchestration.defs.resources import StageRunner
 from orchestration.report import read_report, typed
 
+RAW = ("raw_videos", "raw_columns", "raw_feedback")
+
 
 class Rule(NamedTuple):
-    """What one check demands: `holds` turns the report's `figure` into a verdict and its words."""
+    """What one check demands: `holds` turns the report's `figure` into a verdict and its words.
+
+    The check's metadata hold the figure and, where the report has them, those named by `evidence`.
+    """
 
     stage: str
     name: str
     figure: str
     holds: Callable[[Any], tuple[bool, str]]
+    evidence: tuple[str, ...] = ()
 
 
 def quality(failed: int) -> tuple[bool, str]:
-    """No critical rule of the table suites is broken."""
+    """No critical rule of the suites is broken."""
     return failed == 0, f"{failed} critical rules broken"
+
+
+def raw_tables(suites: dict[str, dict[str, Any]]) -> tuple[bool, str]:
+    """No critical rule on the tables as they were read is broken."""
+    absent = [name for name in RAW if name not in suites]
+    if absent:
+        return False, f"not judged: {', '.join(absent)}"
+    failed = [text for name in RAW for text in suites[name]["failed"]]
+    return not failed, "; ".join(failed) or f"{len(RAW)} suites hold"
+
+
+def coverage(modalities: list[dict[str, Any]]) -> tuple[bool, str]:
+    """As many videos as demanded have each modality."""
+    short = [
+        f"{m['modality']}: {m['value']:.1%} of the videos, at least {m['limit']:.1%} demanded"
+        for m in modalities
+        if not m["ok"]
+    ]
+    if not modalities:
+        return False, "no modality was judged"
+    return not short, ", ".join(short) or f"{len(modalities)} modalities suffice"
 
 
 def information_contract(contract: dict[str, int]) -> tuple[bool, str]:
@@ -42,7 +69,10 @@ def metric_bounds(bounds: list[dict[str, Any]]) -> tuple[bool, str]:
 
 
 RULES = (
-    Rule("validate", "quality", "failed_critical", quality),
+    Rule("validate", "quality", "failed_critical", quality, ("failed", "warnings")),
+    Rule("validate", "raw_tables", "suites", raw_tables),
+    Rule("features", "quality", "failed_critical", quality, ("failed", "warnings")),
+    Rule("features", "coverage", "coverage", coverage),
     Rule("bank", "information_contract", "contract", information_contract),
     Rule("train", "information_contract", "contract", information_contract),
     Rule("evaluate", "metric_bounds", "bounds", metric_bounds),
@@ -57,7 +87,8 @@ def judge(folder: Path, rule: Rule) -> dg.AssetCheckResult:
         told = f"reports/{rule.stage}.json has no figure '{rule.figure}'; rerun the stage"
         return dg.AssetCheckResult(passed=False, description=told)
     passed, told = rule.holds(figures[rule.figure])
-    evidence = {rule.figure: typed(figures[rule.figure])}
+    named = (rule.figure, *(name for name in rule.evidence if name in figures))
+    evidence = {name: typed(figures[name]) for name in named}
     return dg.AssetCheckResult(passed=passed, description=told, metadata=evidence)
 
 

@@ -14,7 +14,7 @@ from m3tr.errors import InputError
 from m3tr.pipeline import prepare
 from orchestration.failure import StageFailedError
 from orchestration.graph import Stage, data_version
-from orchestration.report import metadata
+from orchestration.report import metadata, read_report
 
 STOP_SECONDS = 10.0
 
@@ -56,7 +56,7 @@ class StageRunner(dg.ConfigurableResource):
         except InputError as error:
             raise StageFailedError([f"error: {error}"], stage.name) from None
         lines = self._repro(stage.name, log)
-        cached = not any(line.startswith(f"Running stage '{stage.name}'") for line in lines)
+        cached = not _ran(lines, stage.name)
         version = data_version(folder, stage)
         return dg.MaterializeResult(
             metadata={**metadata(folder, stage), "cached": dg.MetadataValue.bool(cached)},
@@ -73,8 +73,15 @@ class StageRunner(dg.ConfigurableResource):
                     lines.append(line)
                     log(line)
         if process.returncode:
-            raise StageFailedError(lines, stage)
+            # DVC removed what an earlier run had written, so this is the failed run's own
+            report = read_report(Path(self.workspace), stage) if _ran(lines, stage) else {}
+            raise StageFailedError(lines, stage, (report.get("figures") or {}).get("failed") or ())
         return lines
+
+
+def _ran(lines: list[str], stage: str) -> bool:
+    """Whether DVC ran the stage, and did not find it unchanged."""
+    return any(line.startswith(f"Running stage '{stage}'") for line in lines)
 
 
 @contextmanager

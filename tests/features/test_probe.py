@@ -1,6 +1,5 @@
 """What the default encoders recover of the simulated world: topic and quality, by linear probes."""
 
-from pathlib import Path
 
 import numpy as np
 import polars as pl

@@ -13,8 +13,14 @@ import yaml
 
 from orchestration.graph import REPOSITORY
 
+SOUND: dict[str, Any] = {"expectations": 3, "failed": [], "warnings": []}
+COVERAGE = [{"modality": "text", "value": 0.9, "limit": 0.5, "ok": True}]
 FIGURES: dict[str, dict[str, Any]] = {
-    "validate": {"failed_critical": 0},
+    "validate": {
+        "failed_critical": 0,
+        "suites": dict.fromkeys(("raw_videos", "raw_columns", "raw_feedback", "videos"), SOUND),
+    },
+    "features": {"failed_critical": 0, "coverage": COVERAGE, "warnings": ["it has moved"]},
     "bank": {"contract": {"2": 0, "3": 0, "5": 0}, "items": 12},
     "train": {"contract": {"5": 0, "6": 0}},
     "evaluate": {
@@ -31,7 +37,7 @@ class Workspace:
     """Folder with the repository's graph; `turn` sets what a stage reports or how it fails."""
 
     def __init__(self, folder: Path, only: tuple[str, ...] = ()) -> None:
-        self.folder = folder
+        self.folder, self.figures = folder, FIGURES
         graph = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
         self.stages = {}
         for name, body in graph.items():
@@ -84,6 +90,12 @@ def dvc() -> Callable[..., str]:
 def small(tmp_path: Path) -> Workspace:
     """The first three stages."""
     return Workspace(tmp_path, only=("ingest", "validate", "features"))
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Workspace:
+    """The stages up to the bank, which needs all of them."""
+    return Workspace(tmp_path, only=("ingest", "validate", "features", "trajectories", "bank"))
 
 
 @pytest.fixture

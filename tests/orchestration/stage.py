@@ -18,14 +18,16 @@ print(f"{name} begins", file=sys.stderr, flush=True)
 if "sleep" in knobs:
     Path("asleep").touch()
     time.sleep(knobs["sleep"])
-if "error" in knobs:
-    raise SystemExit(f"error: {knobs['error']}")
-
 digest = hashlib.sha256()
 for dep in map(Path, stage["deps"]):
     for file in sorted(p for p in [dep, *dep.rglob("*")] if p.is_file()):
         digest.update(file.read_bytes())
-report = {"stage": name, "rows": 7, "seconds": 0.5, "figures": knobs["figures"]}
+report = {"stage": name, "rows": 7, "seconds": 0.5, "figures": knobs.get("figures")}
+if "error" in knobs:
+    if "figures" in knobs:
+        Path("reports").mkdir(exist_ok=True)
+        Path(f"reports/{name}.json").write_text(json.dumps(report))
+    raise SystemExit(f"error: {knobs['error']}")
 for out in map(Path, stage["outs"]):
     target = out if out.suffix else out / "index.html"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from dagster import ExecuteInProcessResult
 
 from orchestration.definitions import build_definitions
 from orchestration.graph import data_version, read_stages
+from orchestration.report import typed
 
 
 def launch(
@@ -57,6 +58,9 @@ def test_the_whole_pipeline_then_nothing_left_to_do(
         assert first.success
         assert set(checks(first)) == {
             ("validate", "quality"),
+            ("validate", "raw_tables"),
+            ("features", "quality"),
+            ("features", "coverage"),
             ("bank", "information_contract"),
             ("train", "information_contract"),
             ("evaluate", "metric_bounds"),
@@ -79,6 +83,8 @@ def test_the_whole_pipeline_then_nothing_left_to_do(
         assert evaluate["results"] == dg.MetadataValue.md("evaluate")
         assert evaluate["page"].value == str(whole.folder / "reports/report.html")
         assert str(made["validate"].metadata["page"].value).endswith("data_docs/index.html")
+        page = str(made["features"].metadata["page"].value)
+        assert page.endswith("features_docs/index.html")
         assert "results" not in made["train"].metadata
 
         second = launch(whole.folder, instance)
@@ -112,25 +118,71 @@ def test_without_a_sentence_dvc_speaks(small: Any) -> None:
         assert "No such file or directory" in str(failure.step_failure_data.user_failure_data)
 
 
-@pytest.mark.parametrize("figures", [{"failed_critical": 2}, {}])
-def test_a_failing_check_stops_what_follows(small: Any, figures: dict[str, int]) -> None:
-    small.turn("validate", figures=figures)
+SENTENCE = "raw_videos: half of the ids are missing; remedy: fill them in"
+SHORT = {"modality": "audio", "value": 0.2, "limit": 0.5, "ok": False}
+RAW = dict.fromkeys(("raw_videos", "raw_columns", "raw_feedback"), {"failed": []})
+FAILURES: dict[str, tuple[str, dict[str, Any], set[str], str]] = {
+    "critical rules": ("validate", {"failed_critical": 2}, {"quality"}, "2 critical"),
+    "raw tables": (
+        "validate",
+        {"suites": RAW | {"raw_videos": {"failed": [SENTENCE]}}},
+        {"raw_tables"},
+        SENTENCE,
+    ),
+    "raw tables not judged": ("validate", {"suites": {}}, {"raw_tables"}, "not judged: raw_videos"),
+    "features": ("features", {"failed_critical": 1}, {"quality"}, "1 critical"),
+    "coverage": ("features", {"coverage": [SHORT]}, {"coverage"}, "audio: 20.0% of the videos"),
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "figures", "broken", "words"), FAILURES.values(), ids=FAILURES.keys()
+)
+def test_a_failing_check_stops_what_follows(
+    half: Any, stage: str, figures: dict[str, Any], broken: set[str], words: str
+) -> None:
+    half.turn(stage, figures=half.figures[stage] | figures | {"failed": [SENTENCE]})
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = launch(half.folder, instance)
+        assert not result.success
+        assert {name for (_, name), passed in checks(result).items() if not passed} == broken
+        # what does not need the features goes on without them
+        beside = {"features", "trajectories"} if stage == "features" else set()
+        assert set(materialized(result)) == {"ingest", "validate"} | beside
+        assert (half.folder / "artifacts" / "features").exists() == (stage == "features")
+        failed = [e for e in result.get_asset_check_evaluations() if not e.passed]
+        assert all(e.blocking and words in str(e.description) for e in failed)
+        shown = failed[0].metadata
+        for name, value in figures.items():
+            assert shown[name] == typed(value)
+        if "failed_critical" in figures:
+            assert shown["failed"] == dg.MetadataValue.json([SENTENCE])
+
+
+def test_a_report_without_figures_fails_every_check(small: Any) -> None:
+    small.turn("validate", figures={})
     with dg.DagsterInstance.ephemeral() as instance:
         result = launch(small.folder, instance)
         assert not result.success
-        assert checks(result) == {("validate", "quality"): False}
+        assert checks(result) == {("validate", "quality"): False, ("validate", "raw_tables"): False}
         assert set(materialized(result)) == {"ingest", "validate"}
-        assert not (small.folder / "artifacts" / "features").exists()
-        (evaluation,) = result.get_asset_check_evaluations()
-        assert evaluation.blocking
-        assert evaluation.description and "critical" in evaluation.description
+
+
+def test_a_stage_that_stops_itself_shows_what_it_found(small: Any) -> None:
+    small.turn("validate", error="the data fail critical checks", figures={"failed": [SENTENCE]})
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = launch(small.folder, instance)
+        (failure,) = [e for e in result.all_events if e.is_step_failure]
+        data = failure.step_failure_data.user_failure_data
+        assert data is not None and data.description == "the data fail critical checks"
+        assert data.metadata["failed"] == dg.MetadataValue.json([SENTENCE])
 
 
 def test_one_asset_alone_leaves_the_others(small: Any) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert launch(small.folder, instance).success
         small.turn("ingest", figures={"videos": 3})
-        small.turn("features", figures={"media": 5})
+        small.turn("features", figures=small.figures["features"] | {"media": 5})
         definitions = build_definitions(small.folder)
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance, asset_selection=[dg.AssetKey("features")]

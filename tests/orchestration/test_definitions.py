@@ -52,15 +52,29 @@ def test_the_instance_file_is_valid_and_quiet(tmp_path: Path) -> None:
         assert not instance.telemetry_enabled
 
 
-def rule(stage: str) -> Rule:
-    return next(r for r in RULES if r.stage == stage)
+def rule(stage: str, figures: dict[str, object]) -> Rule:
+    """The rule of the stage that reads one of the figures, or else its first."""
+    mine = [r for r in RULES if r.stage == stage]
+    return next((r for r in mine if r.figure in figures), mine[0])
 
 
 BAD = {"metric": "nMSE", "value": 1.4, "limit": 1.0, "ok": False}
 GOOD = {"metric": "SRC", "value": 0.8, "limit": 0.3, "ok": True}
+SOUND = {"failed": [], "warnings": []}
+RAW_SUITES = dict.fromkeys(("raw_videos", "raw_columns", "raw_feedback"), SOUND)
+ENOUGH = {"modality": "text", "value": 0.9, "limit": 0.0, "ok": True}
+TOO_FEW = {"modality": "audio", "value": 0.2, "limit": 0.5, "ok": False}
 CASES = [
     ("validate", {"failed_critical": 0}, True, "0 critical"),
     ("validate", {"failed_critical": 1}, False, "1 critical"),
+    ("validate", {"suites": RAW_SUITES}, True, "3 suites hold"),
+    ("validate", {"suites": RAW_SUITES | {"raw_columns": {"failed": ["a", "b"]}}}, False, "a; b"),
+    ("validate", {"suites": {"videos": SOUND}}, False, "not judged: raw_videos, raw_columns"),
+    ("features", {"failed_critical": 0, "failed": []}, True, "0 critical"),
+    ("features", {"failed_critical": 3}, False, "3 critical"),
+    ("features", {"coverage": [ENOUGH]}, True, "1 modalities suffice"),
+    ("features", {"coverage": [ENOUGH, TOO_FEW]}, False, "audio: 20.0% of the videos, at least 50"),
+    ("features", {"coverage": []}, False, "no modality"),
     ("bank", {"contract": {"2": 0, "4": 0}}, True, "2 clauses hold"),
     ("bank", {"contract": {"2": 0, "4": 3}}, False, "4: 3 violations"),
     ("bank", {"contract": {}}, False, "no clause"),
@@ -77,7 +91,7 @@ def test_checks_judge_the_report(
 ) -> None:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / f"{stage}.json").write_text(json.dumps({"figures": figures}))
-    result = judge(tmp_path, rule(stage))
+    result = judge(tmp_path, rule(stage, figures))
     assert result.passed is passed
     assert result.description is not None and words in result.description
 

@@ -100,8 +100,8 @@ def test_version_is_the_sum_of_the_data_not_of_the_reports(small: Any, dvc: Dvc)
     dvc(small.folder, "repro")
     stages = read_stages(small.folder)
     lock = yaml.safe_load((small.folder / "dvc.lock").read_text())["stages"]
-    sums = {out["path"]: out["md5"] for out in lock["features"]["outs"]}
-    assert data_version(small.folder, stages["features"]) == sums["artifacts/features"]
+    sums = {out["path"]: out["md5"] for out in lock["validate"]["outs"]}
+    assert data_version(small.folder, stages["validate"]) == sums["artifacts/validated.json"]
     before = {name: data_version(small.folder, stage) for name, stage in stages.items()}
     assert len(set(before.values())) == 3
     (small.folder / "data" / "videos.parquet").write_text("another table")
