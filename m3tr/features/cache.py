@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,8 +16,8 @@ from m3tr.progress import track
 SETTLED_NS = 2_000_000_000  # a file younger than this may change within one tick of its clock
 SAVE_SECONDS = 30.0
 DIGESTS = "digests.parquet"
-SCHEMA = {
-    "path": pl.String,
+SCHEMA: dict[str, Any] = {
+    "path": pl.Binary,  # a name need not be text
     "inode": pl.Int64,
     "size": pl.Int64,
     "modified": pl.Int64,
@@ -56,11 +57,11 @@ class Cache:
         A file is taken for unchanged while its inode, size and both its times are the same.
         """
         known = self._read()
-        fresh: dict[str, tuple[Stamp, bytes]] = {}
+        fresh: dict[bytes, tuple[Stamp, bytes]] = {}
         saved = time.monotonic()
         todo: list[Path] = []
         for path in paths:
-            name, stamp = str(path), _stamp(path)
+            name, stamp = os.fsencode(path), _stamp(path)
             if stamp is not None and name in known and known[name][0] == stamp:
                 yield path, known[name][1]
             else:
@@ -73,14 +74,14 @@ class Cache:
                 strict=True,
             ):  # fmt: skip
                 if stamp is not None and isinstance(digest, bytes):
-                    fresh[str(path)] = (stamp, digest)
+                    fresh[os.fsencode(path)] = (stamp, digest)
                 if time.monotonic() - saved > SAVE_SECONDS:
                     self._save(known | fresh)
                     saved = time.monotonic()
                 yield path, digest
         self._save(known | fresh)
 
-    def _read(self) -> dict[str, tuple[Stamp, bytes]]:
+    def _read(self) -> dict[bytes, tuple[Stamp, bytes]]:
         if self.folder is None:
             return {}
         try:
@@ -89,7 +90,7 @@ class Cache:
             return {}
         return {row[0]: (row[1:5], row[5]) for row in frame.iter_rows()}
 
-    def _save(self, known: dict[str, tuple[Stamp, bytes]]) -> None:
+    def _save(self, known: dict[bytes, tuple[Stamp, bytes]]) -> None:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -124,15 +124,16 @@ class Filler:
     def _locate(self) -> dict[Path, list[int]]:
         """The rows of every media file that may be read."""
         rows_of: dict[Path, list[int]] = {}
+        root = None if self.data_dir is None else Path(self.data_dir).resolve()
         for row, cell in enumerate(self.cells):
             if not cell:
                 continue
             try:
-                if self.data_dir is None:
+                if root is None:
                     raise MediaError(
                         "no data folder was given", "give the folder of the media files"
                     )
-                path = locate(Path(self.data_dir), cell, self.settings.limits)
+                path = locate(root, cell, self.settings.limits)
                 rows_of.setdefault(path, []).append(row)
             except MediaError as error:
                 self._refuse([row], error.reason, error.remedy)

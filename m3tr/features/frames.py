@@ -190,7 +190,9 @@ class _Reader:
         self.sent += packet is not None
         try:
             frames = self.context.decode(packet)
-        except av.InvalidDataError:
+        except MemoryError:
+            raise
+        except av.FFmpegError:  # decoders have more words for it than "invalid data"
             self.bad += 1
             return []
         for frame in frames:

@@ -5,6 +5,8 @@ of a short list (a playlist renamed to .mp4 would otherwise make the demuxer ope
 bytes, pixels and processor time are bounded.
 """
 
+import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from m3tr.data.boxes import account
 from m3tr.features.settings import LimitSettings
 
 REPLACE = "replace the file, or leave the media cell empty if the video has none"
@@ -22,8 +25,6 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,"
     "ogg,wav,w64,mp3,aac,flac,amr,aiff,caf,gif"
 )
-
-
 CHECK_EVERY = 8  # calls of `Clock.check`
 
 
@@ -117,13 +118,13 @@ class Clock:
             )
 
 
-def locate(data_dir: Path, media: str, limits: LimitSettings) -> Path:
+def locate(root: Path, media: str, limits: LimitSettings) -> Path:
     """The file of a media cell, checked before anything is read.
 
     Parameters
     ----------
-    data_dir : Path
-        The folder that media paths are relative to.
+    root : Path
+        The folder that media paths are relative to, resolved (`Path.resolve`).
     media : str
         The cell of the videos table.
     limits : LimitSettings
@@ -132,37 +133,41 @@ def locate(data_dir: Path, media: str, limits: LimitSettings) -> Path:
     Raises
     ------
     MediaError
-        Outside the folder, missing, not a regular file, empty or too large.
+        Outside the folder, missing, not a regular file, unreadable, empty or too large.
     """
     if "\0" in media:
         raise MediaError("the path holds a null character", "correct the media cell")
-    root = data_dir.resolve()
     try:
-        path = (root / media).resolve()
-        inside = path.is_relative_to(root)
-        exists, regular = path.exists(), path.is_file()
-        size = path.stat().st_size if regular else 0
-    except (OSError, RuntimeError) as error:  # name too long, loop of links, no permission
+        # strings, not paths: this is done for every video of every run
+        name = os.path.realpath(os.path.join(root, media))
+        inside = os.path.join(name, "").startswith(os.path.join(root, ""))
+        found = os.stat(name) if inside else None
+    except FileNotFoundError:
         raise MediaError(
-            f"the path cannot be followed ({error})", "correct the media cell"
+            "the file does not exist", "add the file or empty the media cell"
         ) from None
-    if not inside:
+    except (OSError, ValueError) as error:  # name too long, loop of links, lone surrogates
+        told = getattr(error, "strerror", None) or "not a path"
+        raise MediaError(
+            f"the path cannot be followed ({told})", "correct the media cell"
+        ) from None
+    if found is None:
         raise MediaError(
             "the path leads outside the data folder",
             "put the file itself (no link, no '..') under the data folder",
         )
-    if not exists:
-        raise MediaError("the file does not exist", "add the file or empty the media cell")
-    if not regular:
+    if not stat.S_ISREG(found.st_mode):
         raise MediaError("not a regular file", "give the path of a file, not of a folder")
-    if size == 0:
+    if found.st_size == 0:
         raise MediaError("the file is empty (0 bytes)")
-    if size > limits.max_bytes:
+    if not os.access(name, os.R_OK):
+        raise MediaError("the file cannot be opened (no permission)", "make it readable")
+    if found.st_size > limits.max_bytes:
         raise MediaError(
-            f"the file has {size} bytes, more than {limits.max_bytes}",
+            f"the file has {found.st_size} bytes, more than {limits.max_bytes}",
             "re-encode it smaller or raise features.limits.max_bytes",
         )
-    return path
+    return Path(name)
 
 
 def check_pixels(width: int, height: int, limits: LimitSettings) -> None:
@@ -258,13 +263,17 @@ def read(path: Path, wanted: Wanted, limits: LimitSettings | None = None) -> Med
 
 
 def check_complete(container: InputContainer, path: Path) -> None:
-    """Refuse a file whose index points behind its end (an MP4 cut short)."""
+    """Refuse a file that ends before its headers say, or whose index points behind its end."""
     size = path.stat().st_size
+    told = account(path)
+    if told is not None and told.end > size:
+        raise MediaError(f"truncated: the headers declare {told.end} bytes, the file has {size}")
     for stream in container.streams:
         try:
             entries = stream.index_entries
             last = entries[len(entries) - 1] if len(entries) else None
         except (AttributeError, IndexError):
             continue
-        if last is not None and last.pos + last.size > size:
+        # a size that does not fit its field comes out negative
+        if last is not None and (last.size < 0 or last.pos + last.size > size):
             raise MediaError(f"truncated: the index names bytes behind the end ({size} bytes)")

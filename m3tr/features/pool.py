@@ -35,12 +35,16 @@ class Failure:
 class _Worker:
     def __init__(self, function: Callable[[Any], Any], memory: int | None) -> None:
         self.connection, child = Pipe()
-        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        one_thread = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+        )
+        # glibc would give the memory of every file back to the kernel, and ask for it again
+        kept = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_MMAP_THRESHOLD_": "33554432"}
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", BOOT, str(child.fileno())],
             pass_fds=(child.fileno(),),
-            env={**os.environ, **one_thread, "PYTHONPATH": path},
+            env={**os.environ, **one_thread, **kept, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

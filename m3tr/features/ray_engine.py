@@ -47,7 +47,8 @@ class RayEngine:
         if self.own:
             local: dict[str, Any] = {"num_cpus": max(workers, 1), "include_dashboard": False}
             try:
-                ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else local))
+                address = os.environ.get("RAY_ADDRESS")
+                ray.init(log_to_driver=False, logging_level="ERROR", **({} if address else local))
             except Exception as error:  # Ray raises many kinds
                 raise InputError(
                     f"params.yaml: features.engine is 'ray', but Ray cannot start ({error}); "
@@ -72,7 +73,7 @@ class RayEngine:
         context.print_on_execution_start = False
         need = {m for job in jobs for m in job.modalities}
         rows = [
-            {"index": i, "path": str(job.path), "modalities": ",".join(job.modalities)}
+            {"index": i, "path": os.fsencode(job.path), "modalities": ",".join(job.modalities)}
             for i, job in enumerate(jobs)
         ]
         size = max(1, min(FILES_A_BATCH, -(-len(rows) // self.workers)))
@@ -97,7 +98,7 @@ class _Actor:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         paths, modalities = batch["path"].tolist(), batch["modalities"].tolist()
         jobs = [
-            Job(Path(path), tuple(text.split(",")))
+            Job(Path(os.fsdecode(path)), tuple(text.split(",")))
             for path, text in zip(paths, modalities, strict=True)
         ]
         rows: dict[str, list[Any]] = {name: [] for name in _NAMES}

@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 
 from m3tr.features.frames import BAD_PACKETS
-from m3tr.features.media import Clock, Wanted, short
+from m3tr.features.media import Clock, Wanted
 
 BATCH = 65_536  # samples resampled at once: the resampler costs more a call than a sample
 
@@ -71,11 +71,8 @@ class Listener:
             frames = self.context.decode(packet)
         except MemoryError:
             raise
-        except av.InvalidDataError:
+        except av.FFmpegError:  # decoders have more words for it than "invalid data"
             self.bad += 1
-            return
-        except av.FFmpegError as error:
-            self.trouble, self.full = f"damaged: {short(error)}", True
             return
         for frame in frames:
             self._take(frame)

@@ -96,6 +96,8 @@ def _through(
 
 def _picture(image: Image.Image, side: int | None) -> np.ndarray:
     upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits, which a conversion would clip
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     if upright.mode in ("P", "LA", "PA", "RGBA"):  # see-through parts are shown on black
         upright = upright.convert("RGBA")
         ground = Image.new("RGBA", upright.size, (0, 0, 0, 255))

@@ -49,7 +49,7 @@ def read_streams(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings
         promised = promise(container, video, tracks, wanted)
         table = _table(video, broken, limits) if video is not None and wanted.frames else None
         heard = Listener(tracks[0], wanted, clock) if tracks and wanted.sample_rate else None
-        check_duration(promised, limits)
+        check_duration(max(promised, (container.duration or 0) / av.time_base), limits)
         ended = walk(container, table, heard, clock)
         if table is not None:
             supply = Supply(container, table, again)

@@ -279,4 +279,4 @@ def test_from_the_folder_to_the_features(tmp_path, monkeypatch, capsys):
         m3tr(stage, "-w", workspace)
     told = json.loads((workspace / "reports/features.json").read_text())["figures"]
     assert told["present"] == {"visual": 80, "audio": 40, "text": 120}
-    assert (told["media_decoded"], told["quarantined"]) == (120, 0)
+    assert (told["media_files"], told["quarantined"]) == (120, 0)

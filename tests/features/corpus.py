@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CUT = "not a readable|truncated|damaged|neither picture nor sound|codec"
+CUT = (
+    "not a readable|not a picture|truncated|damaged|neither picture nor sound|codec|no decoder"
+    "|more memory"
+)
 PIXELS = "pixels"
 TOO_LONG = "longer|long|truncated|promise"
 # what a user cannot make sense of: inner errors of Python, of the system and of the decoder
@@ -31,7 +34,8 @@ class Case:
         How it is made.
     wanted : tuple of str
         The sensible outcomes: "va", "v", "a" (extracted, with picture and/or sound), "-" (refused).
-        More than one where the bytes allow more than one reading.
+        More than one where the bytes allow more than one reading. Where a refusal is sensible, so
+        is the use of one modality with the other listed.
     reason : str
         Pattern of the reason of a refusal.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from corpus import INNER
 
-from m3tr.features.media import MediaError, read
+from m3tr.features.media import MediaError, Wanted, read
 from m3tr.features.settings import LimitSettings
 
 INTERESTING = (0, 1, 7, 8, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 16, 2**32 - 1)
@@ -67,7 +67,7 @@ def attempt(task: Attempt) -> tuple[str, str]:
         file.write(content)
         file.flush()
         try:
-            media = read(Path(file.name), frames=3, sample_rate=8000, limits=LIMITS)
+            media = read(Path(file.name), Wanted(3, sample_rate=8000), LIMITS)
         except MediaError as error:
             told = f"{error}"
             if file.name in told or INNER.search(told) or not (error.reason and error.remedy):

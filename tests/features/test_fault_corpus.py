@@ -19,9 +19,9 @@ import mediafiles
 import numpy as np
 import polars as pl
 import pytest
-from corpus import INNER, Case
+from corpus import CUT, INNER, Case
 
-from m3tr.features.media import read
+from m3tr.features.media import Wanted, read
 from m3tr.features.store import Features
 
 pytestmark = pytest.mark.slow
@@ -156,16 +156,21 @@ def test_every_file_comes_out_as_it_must(world: World, group: str) -> None:
     for case in (c for c in world.cases if c.group == group):
         got = world.together.of(case.name)
         reason = world.together.refused.get(case.name, {}).get("reason", "")
-        if got not in case.wanted:
+        partly = "-" in case.wanted and got in ("v", "a") and bool(reason)
+        if got not in case.wanted and not partly:
             wrong.append(f"{case.name} ({case.how}): {got}, not {case.wanted}; {reason}")
-        elif got == "-" and not re.search(case.reason, reason.removeprefix(f"{case.cell}: ")):
-            wrong.append(f"{case.name} ({case.how}): {reason!r} is not /{case.reason}/")
+        elif (got == "-" or partly) and not re.search(
+            f"{case.reason}|{CUT}", reason.removeprefix(f"{case.cell}: ")
+        ):
+            wrong.append(f"{case.name} ({case.how}): {reason!r} is not /{case.reason}|{CUT}/")
     assert not wrong, f"{len(wrong)} of {group}:\n" + "\n".join(wrong)
 
 
-def test_what_gives_nothing_is_listed_and_nothing_else(world: World) -> None:
-    silent = [case.name for case in world.cases if world.together.of(case.name) == "-"]
-    assert set(silent) == set(world.together.refused)
+def test_what_gives_less_than_it_holds_is_listed(world: World) -> None:
+    outcomes = {case.name: world.together.of(case.name) for case in world.cases}
+    listed = set(world.together.refused)
+    assert {name for name, outcome in outcomes.items() if outcome == "-"} <= listed
+    assert "va" not in {outcomes[name] for name in listed}
 
 
 def test_reasons_are_for_the_owner_of_the_file(world: World) -> None:
@@ -212,7 +217,7 @@ def test_time_and_memory_are_bounded(world: World) -> None:
 @pytest.mark.parametrize("group, plain", [("still-alike", "plain.png"), ("still-grey", "grey.png")])
 def test_a_still_looks_alike_in_every_encoding(world: World, group: str, plain: str) -> None:
     def look(path: Path) -> np.ndarray:
-        (frame,) = read(path, frames=4, sample_rate=16_000).frames
+        frame = read(path, Wanted(frames=4)).frames[0]
         return frame.astype(float)
 
     wanted, wrong = look(world.data / group / plain), []

@@ -170,14 +170,14 @@ def test_an_extraction_with_checkpoints(checkpoints: dict[str, str], tmp_path: P
         visual=checkpoints["clip"], audio=checkpoints["wav2vec2"], text=checkpoints["st_mean"],
         workers=1,
     )  # fmt: skip
-    features, quarantine, _ = extract(videos, tmp_path, None, chosen, cache_dir=tmp_path / "cache")
+    features, quarantine, _ = extract(videos, tmp_path, chosen, cache_dir=tmp_path / "cache")
     assert len(quarantine) == 0
     assert features.mask["visual"].sum(1).tolist() == [3, 2, 0]
     assert features.mask["audio"].sum(1).tolist() == [2, 0, 1]
     assert features.mask["text"].tolist() == [[True, False], [False, False], [True, False]]
     assert {m: shape[1] for m, shape in features.shapes.items()} == {
         "visual": 10, "audio": 16, "text": 16}  # fmt: skip
-    again, _, report = extract(videos, tmp_path, None, chosen, cache_dir=tmp_path / "cache")
+    again, _, report = extract(videos, tmp_path, chosen, cache_dir=tmp_path / "cache")
     assert report["media_from_cache"] == 3
     for m in features.tokens:
         np.testing.assert_array_equal(again.tokens[m], features.tokens[m])

@@ -1,6 +1,5 @@
 """What the default encoders recover of the simulated world: topic and quality, by linear probes."""
 
-
 import numpy as np
 import polars as pl
 import pytest

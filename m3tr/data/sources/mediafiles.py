@@ -1,11 +1,12 @@
 """Media files of a folder: what is there, by name and kind, and which MP4s were cut short."""
 
 import os
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
+
+from m3tr.data.boxes import account
 
 # in the order of choice: a film says more than its cover, that more than its sound
 KINDS = {
@@ -15,8 +16,6 @@ KINDS = {
 }
 MP4 = r"(?i)\.(mp4|m4v|mov|3gp)$"
 _KIND = {suffix: i for i, names in enumerate(KINDS.values()) for suffix in names.split()}
-# what the first box of an MP4 may be; anything else is another container under that name
-_FIRST = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid"}
 
 
 def index(root: Path, folders: Iterable[Path]) -> pl.DataFrame:
@@ -51,23 +50,5 @@ def is_partial_mp4(path: Path) -> bool:
     Only the headers of the top-level boxes are read. A file that does not begin like an MP4, or
     that has other bytes behind its `moov`, is left to the decoder.
     """
-    size = path.stat().st_size
-    offset, moov = 0, False
-    with path.open("rb") as file:
-        while offset < size:
-            file.seek(offset)
-            header = file.read(16)
-            if len(header) < 8:
-                break
-            length, kind = struct.unpack(">I4s", header[:8])
-            if offset == 0 and kind not in _FIRST:
-                return False
-            if length == 1 and len(header) == 16:  # a 64-bit length follows
-                length = struct.unpack(">Q", header[8:])[0]
-            elif length == 0:  # the last box, up to the end
-                length = size - offset
-            if length < 8:
-                break
-            moov |= kind == b"moov"
-            offset += length
-    return not moov or offset > size
+    told = account(path)
+    return told is not None and (not told.indexed or told.end > path.stat().st_size)
