@@ -1,4 +1,4 @@
-"""Micro-videos to measure on: a few are encoded, copies of distinct bytes make a corpus of any size.
+"""Micro-videos to measure on: a few are encoded, copies of distinct bytes make a large corpus.
 
 The picture pans over textures, a second texture moves before it, scenes change every three seconds
 and grain lies on everything, so that encoders spend bits as they do on real footage. Sound is a
@@ -98,9 +98,10 @@ def _encode(folder: Path, clip: Clip, seed: int) -> Path:
     sound_codec = "libopus" if webm else "aac"
     with av.open(str(path), "w", options={} if webm else {"movflags": "+faststart"}) as container:
         video = container.add_stream(clip.codec, rate=FPS, options=dict(SPEED[clip.codec]))
+        sound = container.add_stream(sound_codec, rate=RATES[sound_codec], layout="stereo")
+        assert isinstance(video, av.VideoStream) and isinstance(sound, av.AudioStream)
         video.width, video.height, video.pix_fmt = clip.width, clip.height, "yuv420p"
         video.bit_rate, video.gop_size = clip.bits, clip.gop
-        sound = container.add_stream(sound_codec, rate=RATES[sound_codec], layout="stereo")
         sound.bit_rate = 96_000
         for number, picture in enumerate(_pictures(clip, seed)):
             frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")

@@ -31,7 +31,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="m3tr-benchmark-") as scratch:
         runs = grow(Path(scratch), made, n)
     cold = runs["cold"]
-    print(f"{'run':12} {'files':>6} {'decoded':>8} {'texts':>6} {'seconds':>8} {'imports':>8} ratio")
+    print(
+        f"{'run':12} {'files':>6} {'decoded':>8} {'texts':>6} {'seconds':>8} {'imports':>8} ratio"
+    )
     for name, found in runs.items():
         report = found.report
         print(

@@ -22,13 +22,13 @@ def sampled(path: str, n: int = 6) -> int:
     """The frames at the middles of `n` equal parts, one seek each, and all sound."""
     with _open(path) as container:
         video = container.streams.video[0]
-        unit = float(video.time_base or 0)
+        unit, shown = float(video.time_base or 0), 1 / float(video.average_rate or 25)
         length = video.duration * unit if video.duration else (container.duration or 0) / 1e6
         for i in range(n):
             wanted = (i + 0.5) / n * length
             container.seek(int(wanted / unit), stream=video)
             for frame in container.decode(video):
-                if frame.time is not None and frame.time + 1 / float(video.average_rate) > wanted:
+                if frame.time is not None and frame.time + shown > wanted:
                     break
         container.seek(0)
         for _ in container.decode(container.streams.audio[:1]) if container.streams.audio else ():
