@@ -10,7 +10,11 @@ from m3tr.errors import InputError
 NAMES = {
     "accuracy": "nMSE, SRC and MAE of every row of the results table on a dataset",
     "block": "a training step of the Mamba block, ours and that of transformers",
+    "decode_floor": "the features stage beside decoding the same files with PyAV alone",
     "epoch": "seconds of a training epoch of the point process, beside easy-tpp",
+    "extract": "videos a second with a ViT-base checkpoint, ours and OpenCV frame by frame",
+    "extract_memory": "peak memory of the features stage over 1,000 and 10,000 videos",
+    "extract_warm": "the features stage on a grown dataset, beside its first run",
     "hawkes_likelihood": "time of the Hawkes log likelihood and its derivatives, beside tick's",
     "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
     "pipeline": "seconds of every stage on the sample",
