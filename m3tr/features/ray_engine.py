@@ -4,6 +4,7 @@ Files are read where an actor runs, so the data folder must be at the same path 
 An actor is the local engine with one decoding process: a file that kills its decoder costs itself.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ class RayEngine:
             local: dict[str, Any] = {"num_cpus": max(workers, 1), "include_dashboard": False}
             try:
                 address = os.environ.get("RAY_ADDRESS")
-                ray.init(log_to_driver=False, logging_level="ERROR", **({} if address else local))
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
             except Exception as error:  # Ray raises many kinds
                 raise InputError(
                     f"params.yaml: features.engine is 'ray', but Ray cannot start ({error}); "
