@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import clips
 from benchmarks.fresh import Run, extraction
 
-FILES, QUICK_FILES = 300, 20
+FILES, QUICK_FILES = 500, 20
 SHARE = 0.01  # of the files are new
 SETTLED_SECONDS = 2.5
 TEXT = {"text": {"max_characters": 12}}  # other settings of the text encoder
