@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from m3tr.features.encoders import Encoders, MediaEncoder
+from m3tr.features.encoders import Encoders, MediaEncoder, Network
 from m3tr.features.media import REPLACE
 from m3tr.features.pool import Failure, Pool
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.worker import MediaResult, MediaTask, handle
 
 HUNG_FACTOR, HUNG_SECONDS = 3.0, 20.0  # wall time allowed: 3 x the processor time + 20 s
+NICE = 5  # of decoding beside a network
 TOLD = {"crashed": "the decoder crashed", "hung": "the decoder hung", "raised": "damaged"}
 
 
@@ -67,6 +68,8 @@ class LocalEngine:
             workers=workers,
             seconds=HUNG_FACTOR * settings.limits.max_seconds_decoding + HUNG_SECONDS,
             memory=settings.limits.max_memory,
+            # a network that waits for one of its threads waits with all of them
+            nice=NICE if self._networks() else 0,
         )
 
     def __enter__(self) -> "LocalEngine":
@@ -79,7 +82,7 @@ class LocalEngine:
         """Index and outcome of every job, in order of completion."""
         tasks = [self._task(job) for job in jobs]
         results = ((index, _result(result, jobs[index])) for index, result in self.pool.run(tasks))
-        networks = {m: e.network for m, e in self._encoders().items() if e.network is not None}
+        networks = self._networks()
         if not networks:
             for index, result in results:
                 yield index, Outcome(result.prepared, result.pixels, result.seconds, result.broken)
@@ -93,6 +96,9 @@ class LocalEngine:
     def _encoders(self) -> dict[str, MediaEncoder]:
         both = {"visual": self.encoders.visual, "audio": self.encoders.audio}
         return {m: encoder for m, encoder in both.items() if encoder is not None}
+
+    def _networks(self) -> dict[str, Network]:
+        return {m: e.network for m, e in self._encoders().items() if e.network is not None}
 
     def _task(self, job: Job) -> MediaTask:
         prepare = {m: e.prepare for m, e in self._encoders().items() if m in job.modalities}
@@ -135,7 +141,7 @@ def _batches(
 
 
 def _encode(
-    batch: list[tuple[int, MediaResult]], networks: dict[str, Any]
+    batch: list[tuple[int, MediaResult]], networks: dict[str, Network]
 ) -> Iterator[tuple[int, Outcome]]:
     outcomes = [
         Outcome(dict(result.prepared), result.pixels, result.seconds, result.broken)

@@ -33,7 +33,7 @@ class Failure:
 
 
 class _Worker:
-    def __init__(self, function: Callable[[Any], Any], memory: int | None) -> None:
+    def __init__(self, function: Callable[[Any], Any], memory: int | None, nice: int) -> None:
         self.connection, child = Pipe()
         one_thread = dict.fromkeys(
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
@@ -50,7 +50,7 @@ class _Worker:
         )
         child.close()
         with suppress(OSError):  # dead already: heard of as of any other death
-            self.connection.send((function, memory))
+            self.connection.send((function, memory, nice))
         self.ready = False
         self.item: int | None = None
         self.deadline = float("inf")
@@ -96,6 +96,8 @@ class Pool:
         Wall time after which an item counts as hung and its worker is killed.
     memory : int, optional
         Bytes of data a worker may hold; beyond them its allocations fail.
+    nice : int
+        How far the workers stand back behind the caller's own computing (`os.nice`).
     retries : int
         Further tries, each on a fresh worker, for an item whose worker died.
     """
@@ -107,10 +109,11 @@ class Pool:
         workers: int,
         seconds: float,
         memory: int | None = None,
+        nice: int = 0,
         retries: int = 1,
     ) -> None:
         self.function, self.workers, self.seconds = function, workers, seconds
-        self.memory, self.retries = memory, retries
+        self.memory, self.nice, self.retries = memory, nice, retries
         self.staff: list[_Worker] = []
         self.closed = False
 
@@ -141,7 +144,7 @@ class Pool:
         while not self.closed and (queue or any(worker.item is not None for worker in staff)):
             outstanding = len(queue) + sum(worker.item is not None for worker in staff)
             while len(staff) < min(self.workers, outstanding):
-                staff.append(_Worker(self.function, self.memory))
+                staff.append(_Worker(self.function, self.memory, self.nice))
             for worker in staff:
                 if worker.ready and worker.item is None and queue:
                     index = queue.popleft()
@@ -198,7 +201,8 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     connection: Connection = Connection(descriptor)
     try:
-        function, memory = connection.recv()
+        function, memory, nice = connection.recv()
+        os.nice(nice)
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         connection.send((READY, None))

@@ -48,8 +48,8 @@ class RayEngine:
         if self.own:
             local: dict[str, Any] = {"num_cpus": max(workers, 1), "include_dashboard": False}
             try:
-                address = os.environ.get("RAY_ADDRESS")
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
+                where = {} if os.environ.get("RAY_ADDRESS") else local
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
             except Exception as error:  # Ray raises many kinds
                 raise InputError(
                     f"params.yaml: features.engine is 'ray', but Ray cannot start ({error}); "

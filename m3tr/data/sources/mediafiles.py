@@ -14,6 +14,7 @@ KINDS = {
     "picture": ".jpg .jpeg .png .webp .bmp .gif",
     "sound": ".wav .mp3 .m4a .aac .flac .ogg .opus",
 }
+SMALLEST = 8  # bytes of an empty box
 MP4 = r"(?i)\.(mp4|m4v|mov|3gp)$"
 _KIND = {suffix: i for i, names in enumerate(KINDS.values()) for suffix in names.split()}
 
@@ -50,5 +51,7 @@ def is_partial_mp4(path: Path) -> bool:
     Only the headers of the top-level boxes are read. A file that does not begin like an MP4, or
     that has other bytes behind its `moov`, is left to the decoder.
     """
-    told = account(path)
-    return told is not None and (not told.indexed or told.end > path.stat().st_size)
+    size, told = path.stat().st_size, account(path)
+    if told is None:
+        return size < SMALLEST
+    return not told.indexed or told.end > size

@@ -1,8 +1,6 @@
 """Vision checkpoints: ViT, DINO, CLIP, SigLIP, VideoMAE, convolutional networks."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +10,7 @@ from m3tr.features.pretrained.passes import in_passes
 from m3tr.features.pretrained.prepare import PreparePixels, Processor
 from m3tr.features.settings import FeatureSettings
 
-LONGER = 20 / 9  # of a frame's longer side to its shorter one, the most that phones film
+SIDE = 1_920  # frames up to Full HD reach the processor as they are, as with any other reader
 
 
 class VisualNetwork:
@@ -44,7 +42,7 @@ class VisualNetwork:
         return self.checkpoint.array(steps.float().mean(2))
 
 
-def build(settings: FeatureSettings) -> tuple[PreparePixels, VisualNetwork, int, int | None]:
+def build(settings: FeatureSettings) -> tuple[PreparePixels, VisualNetwork, int, int]:
     """What the worker does, what the caller does, frames needed of a video, and their side."""
     name = settings.visual.encoder
     checkpoint = load(name, "visual", settings)
@@ -55,11 +53,4 @@ def build(settings: FeatureSettings) -> tuple[PreparePixels, VisualNetwork, int,
     clip = int(getattr(config, "num_frames", 0) or 0)
     prepare = PreparePixels(Processor.of(checkpoint.preparer), clip)
     network = VisualNetwork(checkpoint, clip, settings.batch_size)
-    return prepare, network, clip or settings.visual.frames, _side(checkpoint.preparer)
-
-
-def _side(processor: Any) -> int | None:
-    """Pixels of a frame's longer side: the shorter is then no less than what is read, to 9:20."""
-    size = processor.to_dict().get("size") or {}
-    sides = [pixels for pixels in dict(size).values() if isinstance(pixels, int)]
-    return math.ceil(LONGER * max(sides)) if sides else None
+    return prepare, network, clip or settings.visual.frames, SIDE
