@@ -1,4 +1,4 @@
-"""Does memory grow with the dataset? Peaks of the features stage over few videos and over many.
+"""Does memory grow with the dataset? Peaks of the features stage, over ten times more videos.
 
 Small clips of distinct bytes; the stage runs in a process of its own, from an empty cache.
 """
@@ -26,11 +26,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="m3tr-benchmark-") as scratch:
         runs = {n: peaks(Path(scratch), n, options.workers) for n in sizes}
     few, many = (runs[n] for n in sizes)
-    print(f"{'videos':>8} {'main MB':>8} {'workers MB':>10} {'together':>9} {'s':>7}")
+    print(
+        f"{'videos':>8} {'main MB':>8} {'workers MB':>10} {'together':>9} {'at once':>8} {'s':>7}"
+    )
     for n, found in runs.items():
         print(
             f"{n:8} {found.main_mb:8.1f} {found.workers_mb:10.1f} {found.total_mb:9.1f} "
-            f"{found.seconds:7.1f}"
+            f"{found.polled_mb:8.1f} {found.seconds:7.1f}"
         )
     figures = {
         "ratio": round(many.total_mb / few.total_mb, 3),
