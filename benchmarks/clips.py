@@ -47,7 +47,7 @@ class Clip:
 MICRO_VIDEOS = (
     Clip("upright-60", 720, 1280, 12 * FPS + 1, bits=2_500_000),
     Clip("upright-250", 720, 1280, 20 * FPS + 1, gop=250, bits=1_500_000),
-    Clip("wide-60", 1280, 720, 8 * FPS + 1, bits=4_000_000),
+    Clip("wide-30", 1280, 720, 8 * FPS + 1, gop=30, bits=4_000_000),
     Clip("wide-250", 1280, 720, 15 * FPS + 1, gop=250, bits=2_000_000),
     Clip("upright-vp9", 720, 1280, 9 * FPS + 1, gop=128, codec="libvpx-vp9", bits=1_200_000),
 )

@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,16 @@ import numpy as np
 import polars as pl
 
 from benchmarks import clips
+from benchmarks.decode_floor import Cost, timed
 from benchmarks.workspaces import REPOSITORY
 from m3tr.features.extract import extract
 from m3tr.features.settings import FeatureSettings, VisualSettings
+from m3tr.features.store import Features
 
 SCRIPT = REPOSITORY / "benchmarks" / "peers" / "opencv_frames.py"
 FILES, REPEATS = 16, 3
 QUICK_FILES, QUICK_REPEATS = 3, 1
+VIT_SMALL = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}  # for --quick
 WAYS = {"seek": "OpenCV, seeking", "through": "OpenCV, reading through"}
 OURS = "m3tr"
 
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     made = clips.QUICK if options.quick else clips.MICRO_VIDEOS
     plain = [clip for clip in made if clip.codec == "libx264"]  # OpenCV guesses WebM's frame count
     with tempfile.TemporaryDirectory(prefix="m3tr-benchmark-") as scratch:
-        checkpoint = vit(Path(scratch) / "vit")
+        checkpoint = vit(Path(scratch) / "vit", **(VIT_SMALL if options.quick else {}))
         masters = clips.encode(Path(scratch) / "masters", plain)
         files = clips.copies(masters, Path(scratch) / "media", n)
         return compare(checkpoint, files, QUICK_REPEATS if options.quick else REPEATS)
@@ -63,46 +65,56 @@ def vit(folder: Path, **sizes: Any) -> Path:
 def compare(checkpoint: Path, files: Sequence[Path], repeats: int) -> dict[str, Any]:
     """Times and features of every way; prints the table."""
     ours(checkpoint, files[:1])  # what is imported late is imported
-    seconds: dict[str, list[float]] = {OURS: [], **{name: [] for name in WAYS.values()}}
-    reading: dict[str, float] = {}
+    costs: dict[str, list[Cost]] = {OURS: [], **{name: [] for name in WAYS.values()}}
+    reading: dict[str, list[float]] = {name: [] for name in WAYS.values()}
+    difference = 0.0
     for _ in range(repeats):
-        taken, tokens = ours(checkpoint, files)
-        seconds[OURS].append(taken)
-        difference = 0.0
+        cost, tokens = ours(checkpoint, files)
+        costs[OURS].append(cost)
         for way, name in WAYS.items():
             report, theirs = usual(checkpoint, files, way)
-            seconds[name].append(report["seconds"])
-            reading[name] = report["reading_s"]
+            costs[name].append(Cost(report["seconds"], report["cpu_s"]))
+            reading[name].append(report["reading_s"])
             difference = max(difference, relative_difference(tokens, theirs))
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"{'way':24} {'seconds':>8} {'videos/s':>9} {'reading s':>10} {'/ m3tr':>7}")
-    for name, value in medians.items():
-        own = f"{reading[name]:10.2f}" if name in reading else f"{'-':>10}"
-        rate, ratio = len(files) / value, value / medians[OURS]
-        print(f"{name:24} {value:8.2f} {rate:9.3f} {own} {ratio:7.2f}")
-    print(f"largest relative difference of a token: {difference:.2e}")
-    speed = {name: round(len(files) / value, 4) for name, value in medians.items()}
+    medians = {
+        name: Cost(*(statistics.median(part) for part in zip(*values, strict=True)))
+        for name, values in costs.items()
+    }
+    print(f"{len(files)} videos, medians of {repeats} repeats in turn\n")
+    print(f"{'way':24} {'seconds':>8} {'CPU s':>8} {'videos/s':>9} {'reading s':>10} {'/ m3tr':>7}")
+    for name, cost in medians.items():
+        own = f"{statistics.median(reading[name]):10.2f}" if name in reading else f"{'-':>10}"
+        row = f"{name:24} {cost.wall:8.2f} {cost.cpu:8.2f} {len(files) / cost.wall:9.3f} {own}"
+        print(f"{row} {cost.wall / medians[OURS].wall:7.2f}")
+    print(f"\nlargest relative difference of a token: {difference:.2e}")
+    mine, seek, through = medians[OURS], medians[WAYS["seek"]], medians[WAYS["through"]]
     return {
-        "speedup": round(medians[WAYS["seek"]] / medians[OURS], 3),
-        "speedup_vs_read_through": round(medians[WAYS["through"]] / medians[OURS], 3),
+        "speedup": round(seek.wall / mine.wall, 3),
+        "speedup_vs_read_through": round(through.wall / mine.wall, 3),
+        "speedup_cpu": round(seek.cpu / mine.cpu, 3),
         "max_relative_difference": float(f"{difference:.3g}"),
-        "videos_per_s": speed,
+        "videos_per_s": {n: round(len(files) / cost.wall, 4) for n, cost in medians.items()},
         "videos": len(files),
     }
 
 
-def ours(checkpoint: Path, files: Sequence[Path]) -> tuple[float, list[np.ndarray]]:
-    """Seconds of our extraction, and the tokens (T, D) by file; sound and text are given."""
+def ours(checkpoint: Path, files: Sequence[Path]) -> tuple[Cost, list[np.ndarray]]:
+    """What our extraction costs, and its tokens (T, D) by file; sound and text are given."""
     none = [[0.0]] * len(files)
     columns = {"video_id": [p.stem for p in files], "media": [p.name for p in files]}
     videos = pl.DataFrame(columns | {"emb_audio": none, "emb_text": none})
     settings = FeatureSettings(visual=VisualSettings(encoder=str(checkpoint)))
-    start = time.perf_counter()
-    features, quarantine, _ = extract(videos, files[0].parent, settings)
-    taken = time.perf_counter() - start
-    assert quarantine.is_empty(), quarantine
+    results: list[Features] = []
+
+    def call() -> None:
+        features, quarantine, _ = extract(videos, files[0].parent, settings)
+        assert quarantine.is_empty(), quarantine
+        results.append(features)
+
+    cost = timed(call)
+    features = results[0]
     pairs = zip(features.tokens["visual"], features.mask["visual"], strict=True)
-    return taken, [tokens[mask] for tokens, mask in pairs]
+    return cost, [tokens[mask] for tokens, mask in pairs]
 
 
 def usual(

@@ -19,8 +19,10 @@ def everything(path: str) -> int:
 
 
 def sampled(path: str, n: int = 6) -> int:
-    """The frames at the middles of `n` equal parts, one seek each, and all sound."""
+    """The frames at the middles of `n` equal parts, one seek each; no sound."""
     with _open(path) as container:
+        if not container.streams.video:
+            return 0
         video = container.streams.video[0]
         unit, shown = float(video.time_base or 0), 1 / float(video.average_rate or 25)
         length = video.duration * unit if video.duration else (container.duration or 0) / 1e6
@@ -30,10 +32,15 @@ def sampled(path: str, n: int = 6) -> int:
             for frame in container.decode(video):
                 if frame.time is not None and frame.time + shown > wanted:
                     break
-        container.seek(0)
-        for _ in container.decode(container.streams.audio[:1]) if container.streams.audio else ():
-            pass
     return n
+
+
+def sampled_and_sound(path: str, n: int = 6) -> int:
+    """As `sampled`, and all sound."""
+    with _open(path) as container:
+        for _ in container.decode(audio=0) if container.streams.audio else ():
+            pass
+    return sampled(path, n)
 
 
 def over(function: Callable[[str], int], paths: Sequence[Path], processes: int) -> int:

@@ -1,21 +1,20 @@
 """The features stage in a process of its own, as `m3tr features` runs it: time and memory.
 
-`python -m benchmarks.fresh` reads one JSON object from its input and prints another.
+`python -m benchmarks.fresh` reads one JSON object from its input and prints another. Nothing is
+imported at the top that the stage does not need: it would be in its time and memory.
 """
 
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
-from benchmarks.workspaces import REPOSITORY
-
+REPOSITORY = Path(__file__).resolve().parents[1]
 POLL_SECONDS = 0.05
 
 
@@ -27,7 +26,7 @@ class Run(NamedTuple):
     seconds : float
         Wall time of the process, from its start to its end.
     import_s, extract_s : float
-        What of it went to the imports, and to `extract_to`.
+        What of it went to the start of Python with the imports, and to `extract_to`.
     main_mb, workers_mb, total_mb : float
         Peak resident memory (VmHWM) of the process, of its workers together, and of both.
     polled_mb : float
@@ -61,6 +60,7 @@ def extraction(
         "cache_dir": str(cache_dir),
         "settings": settings or {},
         "titles": titles,
+        "start": time.time(),  # the two processes share no other clock
     }
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -71,52 +71,57 @@ def extraction(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(request))
-    process.stdin.close()
-    process.stdin = None
-    memory = _watch(process)
+    memory: dict[str, float] = {}
+    watcher = threading.Thread(target=_watch, args=(process.pid, memory))
+    watcher.start()
+    out, told = process.communicate(json.dumps(request))
     seconds = time.perf_counter() - start
-    out, told = process.communicate()
+    watcher.join()
     if process.returncode:
         raise RuntimeError(f"the extraction failed: {told[-2000:]}")
     answer = json.loads(out.splitlines()[-1])
-    return Run(seconds, **answer.pop("times"), **memory, report=answer["report"])
+    for name in ("main_mb", "total_mb"):  # no poll has seen the end
+        memory[name] = max(memory[name], answer["peak_mb"])
+    return Run(seconds, **answer["times"], **memory, report=answer["report"])
 
 
-def _watch(process: subprocess.Popen[str]) -> dict[str, float]:
-    """Memory in MB until the process ends; a peak (VmHWM) only ever grows while a process lives."""
-    main = psutil.Process(process.pid)
+def _watch(pid: int, memory: dict[str, float]) -> None:
+    """Fill in memory in MB until the process ends; a peak (VmHWM) only grows while one lives."""
+    import psutil
+
     own = helpers = together = polled = 0.0
-    while process.poll() is None:
-        with suppress(psutil.Error, OSError):
-            own = max(own, _peak(main.pid))
+    with suppress(psutil.Error):
+        main = psutil.Process(pid)
+        command = main.cmdline()
+        while main.is_running() and main.status() != psutil.STATUS_ZOMBIE:
+            own = max(own, _peak(pid))
             resident, peak = main.memory_info().rss / 1e6, 0.0
             for child in main.children(recursive=True):
-                with suppress(psutil.Error, OSError):
-                    peak += _peak(child.pid)
-                    resident += child.memory_info().rss / 1e6
+                with suppress(psutil.Error):
+                    if child.cmdline() != command:  # else a fork that still shares our memory
+                        peak += _peak(child.pid)
+                        resident += child.memory_info().rss / 1e6
             helpers = max(helpers, peak)
             together, polled = max(together, own + peak), max(polled, resident)
-        time.sleep(POLL_SECONDS)
-    return {"main_mb": own, "workers_mb": helpers, "total_mb": together, "polled_mb": polled}
+            time.sleep(POLL_SECONDS)
+    memory |= {"main_mb": own, "workers_mb": helpers, "total_mb": together, "polled_mb": polled}
 
 
-def _peak(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
+def _peak(pid: int | str) -> float:
+    with suppress(OSError):  # it has ended
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 
 
 def _main() -> None:
-    start = time.perf_counter()
     import polars as pl
 
     from m3tr.features.extract import extract_to
     from m3tr.features.settings import FeatureSettings
 
-    imported = time.perf_counter()
+    imported = time.time()
     request = json.load(sys.stdin)
     names = request["media"]
     columns = {"video_id": names, "media": names}
@@ -130,8 +135,8 @@ def _main() -> None:
         cache_dir=Path(request["cache_dir"]),
     )
     assert quarantine.is_empty(), quarantine
-    times = {"import_s": imported - start, "extract_s": time.perf_counter() - imported}
-    print(json.dumps({"times": times, "report": report}))
+    times = {"import_s": imported - request["start"], "extract_s": time.time() - imported}
+    print(json.dumps({"times": times, "peak_mb": _peak("self"), "report": report}))
 
 
 if __name__ == "__main__":

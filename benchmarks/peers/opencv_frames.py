@@ -7,7 +7,7 @@ may not meet in one. Writes the tokens of every file to an npz and prints its se
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ FRAMES = 6
 
 
 def main() -> None:
-    """Load the checkpoint, then read and encode file by file."""
+    """Load the checkpoint, then read and encode file by file; the first file once before."""
     parser = argparse.ArgumentParser()
     parser.add_argument("checkpoint")
     parser.add_argument("out", help="npz: one array (T, D) a file, in order")
@@ -26,25 +26,37 @@ def main() -> None:
     parser.add_argument("--way", choices=["seek", "through"], default="seek")
     options = parser.parse_args()
     read = {"seek": by_seeking, "through": reading_through}[options.way]
-    start = time.perf_counter()
-    processor = AutoImageProcessor.from_pretrained(options.checkpoint)
-    model = AutoModel.from_pretrained(options.checkpoint).eval()
+    encode(options.checkpoint, options.files[:1], read)  # what is imported late is imported
+    tokens, times = encode(options.checkpoint, options.files, read)
+    np.savez(options.out, *tokens)
+    print(json.dumps(times))
+
+
+def encode(
+    checkpoint: str, files: list[str], read: Callable[[str], Iterator[np.ndarray]]
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """Tokens (T, D) by file; seconds, and what of them went to loading and to reading."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    start, cpu = time.perf_counter(), time.process_time()
+    processor = AutoImageProcessor.from_pretrained(checkpoint)
+    model = AutoModel.from_pretrained(checkpoint).eval().to(device)
     loaded = time.perf_counter()
     reading, tokens = 0.0, []
-    for path in options.files:
+    for path in files:
         vectors, begun = [], time.perf_counter()
         for frame in read(path):
             reading += time.perf_counter() - begun
             with torch.inference_mode():
-                inputs = processor(images=frame, return_tensors="pt")
+                inputs = processor(images=frame, return_tensors="pt").to(device)
                 hidden = model(**inputs).last_hidden_state
-            vectors.append(hidden.mean(1)[0].numpy())
+            vectors.append(hidden.mean(1)[0].cpu().numpy())
             begun = time.perf_counter()
         reading += time.perf_counter() - begun
         tokens.append(np.stack(vectors))
     end = time.perf_counter()
-    np.savez(options.out, *tokens)
-    print(json.dumps({"seconds": end - start, "load_s": loaded - start, "reading_s": reading}))
+    cpu = time.process_time() - cpu
+    times = {"seconds": end - start, "cpu_s": cpu, "load_s": loaded - start, "reading_s": reading}
+    return tokens, times
 
 
 def indices(count: int) -> list[int]:
