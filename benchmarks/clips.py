@@ -51,6 +51,10 @@ MICRO_VIDEOS = (
     Clip("wide-250", 1280, 720, 15 * FPS + 1, gop=250, bits=2_000_000),
     Clip("upright-vp9", 720, 1280, 9 * FPS + 1, gop=128, codec="libvpx-vp9", bits=1_200_000),
 )
+LONG = (
+    Clip("long-60", 720, 1280, 45 * FPS + 1, bits=2_000_000),
+    Clip("long-250", 1280, 720, 45 * FPS + 1, gop=250, bits=2_000_000),
+)
 QUICK = (
     Clip("upright-60", 720, 1280, 5 * FPS + 1),
     Clip("wide-250", 1280, 720, 9 * FPS + 1, gop=250),
