@@ -213,7 +213,7 @@ def open_container(path: Path, limits: LimitSettings) -> InputContainer:
 def short(error: BaseException) -> str:
     """The message of a decoder's error without the path."""
     message = getattr(error, "strerror", None) or str(error)
-    return " ".join(message.split())[:120] or type(error).__name__
+    return " ".join(message.split())[:120] or "the decoder says no more"
 
 
 def guarded(read: Callable[..., Any], *args: Any) -> Any:
