@@ -112,8 +112,7 @@ def read_streams(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings
             supply = Supply(container, table, again)
             try:
                 seen = guarded(frames.sample, supply, wanted, clock, limits)
-                told = promised.of(table.stream.index)
-                broken |= cut("visual", told, max(seen.seconds, extent.seconds))
+                check_length(promised.of(table.stream.index), max(seen.seconds, extent.seconds))
             except LimitError:
                 raise
             except MediaError as error:
@@ -124,9 +123,11 @@ def read_streams(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings
     if heard is not None:
         sound, heard = best_track(heard, len(tracks), again, wanted, clock, broken)
         length = max(heard.seconds, sound.size / wanted.sample_rate)
-        if "audio" not in broken:
-            told = min(promised.of(heard.index), wanted.sound_seconds)
-            broken |= cut("audio", told, max(length, extent.seconds))
+        told = min(promised.of(heard.index), wanted.sound_seconds)
+        try:
+            check_length(told, max(length, extent.seconds))
+        except MediaError as error:
+            broken.setdefault("audio", error.reason)
     seconds = max(promised.declared, seen.seconds, length, extent.seconds)
     check_duration(seconds, limits)
     pictures = [] if "visual" in broken else seen.frames
@@ -137,16 +138,20 @@ def read_streams(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings
         if wanted.frames and wanted.sample_rate:
             raise MediaError(NEITHER)
     guess = promised.longest
-    if ended and not promised.declared and (not guess or cut("", guess, seconds)):
+    if ended and not promised.declared and (not guess or is_short(guess, seconds)):
         raise MediaError(f"damaged: {ended}")
     return Media(pictures, sound, seen.pixels, seconds, broken)
 
 
-def cut(what: str, promised: float, readable: float) -> dict[str, str]:
-    """Why `what` counts as cut short, as an entry of `Media.broken`; empty where it does not."""
-    if readable >= READABLE * promised - SLACK_SECONDS:
-        return {}
-    return {what: f"truncated: {promised:.1f} s promised, {readable:.1f} s readable"}
+def is_short(promised: float, readable: float) -> bool:
+    """Whether so many seconds of so many count as cut short."""
+    return readable < READABLE * promised - SLACK_SECONDS
+
+
+def check_length(promised: float, readable: float) -> None:
+    """Refuse a stream that ends long before its promise."""
+    if is_short(promised, readable):
+        raise MediaError(f"truncated: {promised:.1f} s promised, {readable:.1f} s readable")
 
 
 def choose(container: InputContainer) -> tuple[VideoStream | None, list[AudioStream]]:
