@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from m3tr.data import quarantine
+from m3tr.data import quarantine, totals
 from m3tr.data.sources import microlens, own, parquet, snapshots
 from m3tr.data.sources.base import Loaded
 from m3tr.errors import InputError
@@ -57,7 +57,8 @@ def import_dataset(
     Raises
     ------
     InputError
-        Unknown source, unusable tables, nothing left after the rejections, or ``dst/data`` exists.
+        Unknown source, unusable tables, a column of totals, nothing left after the rejections,
+        ``dst/data`` exists, or another import writes there.
     """
     src, dst = Path(src), Path(dst)
     final = dst / "data"
@@ -69,6 +70,7 @@ def import_dataset(
         raise InputError(f"{final}: exists already; name another workspace, or force its renewal.")
     loaded = _load(source, src, drop, target)
     _refuse_empty(loaded, src)
+    totals.refuse(loaded.videos, loaded.feedback["kind"].unique(), src)
 
     # beside the target, so that the last step is one rename on one file system; an import that
     # was interrupted finds its media files there again

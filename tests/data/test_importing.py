@@ -122,6 +122,35 @@ def test_links_take_no_space_and_leave_the_source_as_it_was(source, tmp_path):
     assert film.stat().st_nlink == 1 and film.read_bytes() == b"film"
 
 
+TOTALS = ["views", "like_count", "shareCount", "num_comments", "n_plays", "replies", "digg_count"]
+
+
+@pytest.mark.parametrize("name", TOTALS)
+@pytest.mark.parametrize("source_name", ["parquet", "own-data"])
+def test_a_total_of_feedback_is_no_covariate(source, tmp_path, name, source_name):
+    feedback = pl.read_parquet(source / "feedback.parquet")
+    more = feedback.head(1).with_columns(kind=pl.lit("reply"))
+    pl.concat([feedback, more]).write_parquet(source / "feedback.parquet")
+    videos = pl.read_parquet(source / "videos.parquet")
+    videos.with_columns(pl.lit(5).alias(name)).write_parquet(source / "videos.parquet")
+    with pytest.raises(InputError, match=f"column '{name}' .*--drop {name}") as caught:
+        import_dataset(source_name, source, tmp_path / "workspace")
+    assert "\n" not in str(caught.value) and not (tmp_path / "workspace").exists()
+    report = import_dataset(source_name, source, tmp_path / "workspace", [name])
+    assert report["dropped"] == [name]
+
+
+def test_what_was_known_at_publication_is_a_covariate(source, tmp_path):
+    known = {"creator_views": 3, "user_likes_count": 4, "pictures": 2, "word_count": 7, "\u6570": 1}
+    videos = pl.read_parquet(source / "videos.parquet").with_columns(
+        **{name: pl.lit(value) for name, value in known.items()}, likes=pl.lit("funny")
+    )
+    videos.write_parquet(source / "videos.parquet")
+    import_dataset("parquet", source, tmp_path / "workspace")
+    kept = pl.read_parquet(tmp_path / "workspace/data/videos.parquet")
+    assert {*known, "likes"} <= set(kept.columns)
+
+
 def test_what_cannot_be_linked_is_copied(source, tmp_path, monkeypatch):
     def other_file_system(*_):
         raise OSError(18, "Invalid cross-device link")
