@@ -113,6 +113,20 @@ def test_without_a_need_actors_see_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
+def test_a_mistake_in_a_batch_keeps_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise InputError("lower features.batch_size")
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    actor = ray_engine._Actor(settings(), True, False)
+    monkeypatch.setattr(actor.engine, "run", full)
+    columns = actor({"path": np.array([b"a.mp4"]), "modalities": np.array(["visual"])})
+    row = {name: column[0] for name, column in columns.items()}
+    with pytest.raises(InputError, match="^lower features.batch_size$"):
+        next(ray_engine._told([row]))
+    actor.engine.__exit__()
+
+
 def test_what_ends_ray_early_is_one_sentence() -> None:
     def rows() -> Iterator[dict[str, Any]]:
         yield {"mistake": "", "index": 0}
