@@ -1,8 +1,8 @@
 """Progress of long steps: a bar on a terminal, sparse lines elsewhere."""
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -58,13 +58,13 @@ def _bar(
         TimeRemainingColumn(),
         TextColumn("[red]{task.fields[failures]}"),
     )
-    failures, start = 0, time.monotonic()
+    failures, start = 0, monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(description, total=total, rate="", failures="")
         for done, item in enumerate(items, start=1):
             yield item
             failures += failed is not None and failed(item)
-            rate = f"{done / max(time.monotonic() - start, 1e-9):.1f}/s"
+            rate = f"{done / max(monotonic() - start, 1e-9):.1f}/s"
             told = f"{failures} failed" if failures else ""
             progress.update(task, advance=1, rate=rate, failures=told)
 
@@ -72,12 +72,12 @@ def _bar(
 def _lines(
     items: Iterable[T], description: str, total: int | None, failed: Callable[[T], bool] | None
 ) -> Iterator[T]:
-    failures, start = 0, time.monotonic()
+    failures, start = 0, monotonic()
     last = start
     for done, item in enumerate(items, start=1):
         yield item
         failures += failed is not None and failed(item)
-        now = time.monotonic()
+        now = monotonic()
         if now - last >= LINE_EVERY_SECONDS or (last > start and done == total):
             last = now
             rate = done / (now - start)

@@ -38,7 +38,7 @@ def test_a_long_step_ends_with_its_last_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
     list(progress.track(range(7), "media"))
     told = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in told] == ["3/7", "6/7", "7/7"]

@@ -1,15 +1,17 @@
 """Import a dataset from a source into a workspace's ``data`` folder, all of it or nothing."""
 
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from m3tr.data import quarantine
+from m3tr.data import quarantine, totals
 from m3tr.data.sources import microlens, own, parquet, snapshots
 from m3tr.data.sources.base import Loaded
 from m3tr.errors import InputError
@@ -57,7 +59,8 @@ def import_dataset(
     Raises
     ------
     InputError
-        Unknown source, unusable tables, nothing left after the rejections, or ``dst/data`` exists.
+        Unknown source, unusable tables, a column of totals, nothing left after the rejections,
+        ``dst/data`` exists, or another import writes there.
     """
     src, dst = Path(src), Path(dst)
     final = dst / "data"
@@ -65,27 +68,30 @@ def import_dataset(
         raise InputError(f"no source is called {source!r}; use one of {', '.join(SOURCES)}.")
     if not src.is_dir():
         raise InputError(f"{src}: no such folder; name the folder that holds the tables.")
-    if final.exists() and not force:
-        raise InputError(f"{final}: exists already; name another workspace, or force its renewal.")
+    _refuse_existing(final, force)
     loaded = _load(source, src, drop, target)
     _refuse_empty(loaded, src)
+    totals.refuse(loaded.videos, loaded.feedback["kind"].unique(), src)
 
     # beside the target, so that the last step is one rename on one file system; an import that
     # was interrupted finds its media files there again
     name = hashlib.sha256(f"{source} {src.resolve()} {link}".encode()).hexdigest()[:8]
     scratch = dst / f"{SCRATCH}{name}"
     fresh = scratch / "data"
-    fresh.mkdir(parents=True, exist_ok=True)
-    media = _bring_media(loaded.videos, src, fresh, link)
-    for table in ("videos", "feedback", "rejected"):
-        # a link under this name would lead the writing into the user's file
-        (fresh / f"{table}.parquet").unlink(missing_ok=True)
-    loaded.videos.write_parquet(fresh / "videos.parquet", compression="zstd")
-    loaded.feedback.write_parquet(fresh / "feedback.parquet", compression="zstd")
-    loaded.rejected.write_parquet(fresh / "rejected.parquet", compression="zstd")
-    _swap(fresh, final, scratch / "old")
-    for left in dst.glob(f"{SCRATCH}*"):
-        shutil.rmtree(left)
+    dst.mkdir(parents=True, exist_ok=True)
+    with _alone(dst):
+        _refuse_existing(final, force)  # another import may just have ended
+        fresh.mkdir(parents=True, exist_ok=True)
+        media = _bring_media(loaded.videos, src, fresh, link)
+        for table in ("videos", "feedback", "rejected"):
+            # a link under this name would lead the writing into the user's file
+            (fresh / f"{table}.parquet").unlink(missing_ok=True)
+        loaded.videos.write_parquet(fresh / "videos.parquet", compression="zstd")
+        loaded.feedback.write_parquet(fresh / "feedback.parquet", compression="zstd")
+        loaded.rejected.write_parquet(fresh / "rejected.parquet", compression="zstd")
+        _swap(fresh, final, scratch / "old")
+        for left in dst.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left)
     times = loaded.feedback["time"]
     return {
         "source": source,
@@ -99,6 +105,30 @@ def import_dataset(
         **media,
         **loaded.figures,
     }
+
+
+def _refuse_existing(final: Path, force: bool) -> None:
+    if final.exists() and not force:
+        raise InputError(f"{final}: exists already; name another workspace, or force its renewal.")
+
+
+@contextmanager
+def _alone(dst: Path) -> Iterator[None]:
+    """No other import into this workspace meanwhile: each removes what others left behind."""
+    folder = os.open(dst, os.O_RDONLY)  # the lock needs no file, and ends with the process
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise InputError(
+            f"{dst}: another import is writing into this workspace; wait until it has ended."
+        ) from None
+    except OSError:
+        pass  # a file system without locks on folders
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def _load(source: str, src: Path, drop: Sequence[str], target: str) -> Loaded:
@@ -158,7 +188,7 @@ def _bring_media(videos: pl.DataFrame, src: Path, fresh: Path, link: bool) -> di
             there.unlink(missing_ok=True)
             continue
         there.parent.mkdir(parents=True, exist_ok=True)
-        if link and _linked(here, there):
+        if link and _linked(here, there, fresh.parent / "link"):
             linked += 1
             continue
         if not _same(here, there):
@@ -169,12 +199,15 @@ def _bring_media(videos: pl.DataFrame, src: Path, fresh: Path, link: bool) -> di
     return figures | ({"media_linked": linked} if link else {})
 
 
-def _linked(here: Path, there: Path) -> bool:
-    there.unlink(missing_ok=True)
+def _linked(here: Path, there: Path, scratch: Path) -> bool:
+    """A copy that is there already goes only when the link is made."""
+    scratch.unlink(missing_ok=True)
     try:
-        os.link(here.resolve(), there)
+        os.link(here.resolve(), scratch)
     except OSError:  # another file system, or one without links
         return False
+    os.replace(scratch, there)
+    scratch.unlink(missing_ok=True)  # of two links to one file, the renaming keeps both
     return True
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from m3tr.data.settings import QualitySettings
-from m3tr.data.tables import EMBEDDINGS, FEEDBACK_COLUMNS, as_text
+from m3tr.data.tables import EMBEDDINGS, FEEDBACK_COLUMNS, as_text, vector_lengths
 from m3tr.errors import InputError
 
 SCHEMA = {
@@ -142,11 +142,9 @@ def clean_videos(videos: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         outside = pl.col("media").str.contains(r"^([/\\~]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)")
         faults.append((outside, "media path leaves the data folder"))
     for name in (c for c in EMBEDDINGS if c in frame.columns):
-        length = frame[name].list.len()
-        # nulls are absent vectors; the usual length is the dataset's
-        usual = (
-            length.drop_nulls().mode().sort().first() if length.null_count() < len(length) else 0
-        )
+        lengths, usual = vector_lengths(frame[name])
+        # an empty list is an absent vector, like a null
+        frame = frame.with_columns(frame[name].set(lengths.is_null(), None))
         faults += [
             (pl.col(name).list.len() != usual, "embedding of another length"),
             (

@@ -267,11 +267,22 @@ def _age_at_publication(series: pl.Series, published: pl.Series, path: Path) -> 
     return age.set((age < 0).fill_null(False), None).alias(f"{stem}_age_days")
 
 
+def vector_lengths(vectors: pl.Series) -> tuple[pl.Series, int]:
+    """Length of every vector (null where it is absent or empty), and the dataset's own.
+
+    That is the most frequent one (the shorter one of a tie); 0 where there is no vector.
+    """
+    lengths = vectors.list.len()
+    lengths = lengths.set((lengths == 0).fill_null(False), None)
+    usual = lengths.drop_nulls().mode().min()
+    return lengths, int(usual or 0)  # type: ignore[arg-type]
+
+
 def _as_vectors(series: pl.Series, path: Path) -> pl.Series:
     if isinstance(series.dtype, pl.Array):
         series = series.arr.to_list()
     inner = series.dtype.inner if isinstance(series.dtype, pl.List) else None
-    if inner is None or not inner.is_numeric():
+    if inner is None or not (inner.is_numeric() or inner == pl.Null):  # Null: all are empty
         raise InputError(
             f"{path}: the column {series.name!r} must hold lists of numbers, not {series.dtype}; "
             "write one vector per video."

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from m3tr.data.tables import vector_lengths
+from m3tr.errors import InputError
+
 COLUMNS = {"visual": "emb_visual", "audio": "emb_audio", "text": "emb_text"}
 
 
@@ -18,17 +21,16 @@ class Precomputed:
 
 
 def take(videos: pl.DataFrame, modality: str) -> Precomputed | None:
-    """The embedding column of a modality, or None where there is none (or only nulls).
+    """The embedding column of a modality, or None where no video has one.
 
     The most frequent length counts (the shorter one of a tie); rows of another length, or with a
-    missing or infinite entry, are refused as (row, reason, remedy) and count as absent.
+    missing or infinite entry, are refused as (row, reason, remedy) and count as absent. An empty
+    list is absent without being refused, as in `m3tr.data.quarantine`.
     """
     column = COLUMNS[modality]
     if column not in videos.columns or not videos[column].is_not_null().any():
         return None
     if not isinstance(videos.schema[column], pl.List | pl.Array):
-        from m3tr.errors import InputError
-
         raise InputError(
             f"videos: column '{column}' holds {videos.schema[column]}, not lists of numbers; "
             "write it as List(Float32) or drop it"
@@ -37,9 +39,9 @@ def take(videos: pl.DataFrame, modality: str) -> Precomputed | None:
     if isinstance(vectors.dtype, pl.Array):
         vectors = vectors.arr.to_list()
     vectors = vectors.cast(pl.List(pl.Float32))
-    lengths = vectors.list.len()
-    usual = lengths.filter(lengths > 0).mode().min()
-    length = int(usual) if usual is not None else 1  # type: ignore[arg-type]
+    lengths, length = vector_lengths(vectors)
+    if not length:
+        return None
     tokens = np.zeros((len(vectors), 1, length), np.float32)
     mask = np.zeros((len(vectors), 1), bool)
     refused = []

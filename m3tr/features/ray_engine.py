@@ -2,18 +2,19 @@
 
 Files are read where an actor runs, so the data folder must be at the same path on every machine.
 An actor is the local engine with one decoding process: a file that kills its decoder costs itself.
+Device and precision are the driver's: tokens are filed under its fingerprint, whoever made them.
 """
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m3tr.errors import InputError
-from m3tr.features.encoders import build
+from m3tr.features.encoders import SIGNAL, build
 from m3tr.features.engine import Job, LocalEngine, Outcome
 from m3tr.features.settings import FeatureSettings
 
@@ -64,7 +65,13 @@ class RayEngine:
             self.ray.shutdown()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        """Index and outcome of every job, in order of completion."""
+        """Index and outcome of every job, in order of completion.
+
+        Raises
+        ------
+        InputError
+            A checkpoint that cannot be used, a device that Ray lacks, or actors that die.
+        """
         import ray.data
 
         if not jobs:
@@ -73,30 +80,101 @@ class RayEngine:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         need = {m for job in jobs for m in job.modalities}
+        visual, audio = "visual" in need, "audio" in need
+        settings, gpus = _placed(self.settings, need, self.ray.cluster_resources().get("GPU", 0))
+        # a mistake is told before actors load it in their turn; the GPU is left to them
+        build(settings.model_copy(update={"device": "cpu"}), visual=visual, audio=audio, text=False)
+        actors = min(self.workers, gpus) if gpus else self.workers
         rows = [
             {"index": i, "path": os.fsencode(job.path), "modalities": ",".join(job.modalities)}
             for i, job in enumerate(jobs)
         ]
-        size = max(1, min(FILES_A_BATCH, -(-len(rows) // self.workers)))
+        size = max(1, min(FILES_A_BATCH, -(-len(rows) // actors)))
         outcomes = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
             _Actor,
-            fn_constructor_args=(self.settings, "visual" in need, "audio" in need),
+            fn_constructor_args=(settings, visual, audio),
             batch_size=size,
-            compute=ray.data.ActorPoolStrategy(size=self.workers),
+            compute=ray.data.ActorPoolStrategy(size=actors),
             num_cpus=1,
+            num_gpus=1 if gpus else 0,
         )
-        for row in outcomes.iter_rows():
+        for row in _told(outcomes.iter_rows()):
             yield int(row["index"]), _outcome(row)
 
 
+def _placed(settings: FeatureSettings, need: set[str], seen: float) -> tuple[FeatureSettings, int]:
+    """Settings with the driver's device and precision, and the GPUs that actors may take.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+    need : set of str
+        Modalities to encode.
+    seen : float
+        GPUs of the Ray cluster.
+    """
+    if all(getattr(settings, m).encoder == SIGNAL for m in need):
+        return settings.model_copy(update={"device": "cpu"}), 0
+    from m3tr.features.pretrained.device import device, precision
+
+    where = device(settings)
+    settings = settings.model_copy(update={"device": where, "precision": precision(settings)})
+    if where == "cpu":
+        return settings, 0
+    if seen < 1:
+        raise InputError(
+            "params.yaml: features.engine is 'ray' and encoders run on a GPU here, but Ray sees "
+            "none; start Ray with --num-gpus, or set features.device to 'cpu'"
+        )
+    return settings, int(seen)
+
+
+def _told(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows as they come; whatever ends them early becomes one sentence."""
+    rows = iter(rows)
+    while True:
+        try:
+            row = next(rows, None)
+        except Exception as error:  # Ray raises many kinds
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            last = lines[-1][:160].rstrip(".: ") if lines else type(error).__name__
+            raise InputError(
+                f"params.yaml: features.engine is 'ray', and Ray ended early ({last}); run the "
+                "stage again (what is in the cache stays), lower features.workers if memory ran "
+                "out, or set features.engine to 'local'"
+            ) from error
+        if row is None:
+            return
+        if row["mistake"]:
+            raise InputError(row["mistake"])
+        yield row
+
+
 class _Actor:
-    """Holds encoders and a decoder; turns batches of jobs into rows of numbers."""
+    """Holds encoders and a decoder; turns batches of jobs into rows of numbers.
+
+    An `InputError` returns as a row of its own: raised, Ray would bury its sentence.
+    """
 
     def __init__(self, settings: FeatureSettings, visual: bool, audio: bool) -> None:
-        encoders = build(settings, visual=visual, audio=audio, text=False)
-        self.engine = LocalEngine(settings, encoders, workers=1)
+        if settings.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # not every Ray hides what was not asked for
+        self.mistake = ""
+        try:
+            encoders = build(settings, visual=visual, audio=audio, text=False)
+            self.engine = LocalEngine(settings, encoders, workers=1)
+        except InputError as error:
+            self.mistake = str(error)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        try:
+            if not self.mistake:
+                return self._rows(batch)
+        except InputError as error:
+            self.mistake = str(error)
+        return {name: [kind()] for name, kind in _NAMES.items()} | {"mistake": [self.mistake]}
+
+    def _rows(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         paths, modalities = batch["path"].tolist(), batch["modalities"].tolist()
         jobs = [
             Job(Path(os.fsdecode(path)), tuple(text.split(",")))
@@ -104,6 +182,7 @@ class _Actor:
         ]
         rows: dict[str, list[Any]] = {name: [] for name in _NAMES}
         for place, outcome in self.engine.run(jobs):
+            rows["mistake"].append("")
             rows["index"].append(int(batch["index"][place]))
             rows["pixels"].append(outcome.pixels)
             rows["seconds"].append(float(outcome.seconds))
@@ -115,10 +194,11 @@ class _Actor:
         return rows
 
 
-_NAMES = (
-    "index", "pixels", "seconds",
-    *(f"{m}{end}" for m in ("visual", "audio") for end in ("", "_dimension", "_broken")),
-)  # fmt: skip
+_OF_MODALITY = {"": bytes, "_dimension": int, "_broken": str}
+_NAMES: dict[str, type] = {
+    **{"mistake": str, "index": int, "pixels": int, "seconds": float},
+    **{f"{m}{end}": kind for m in ("visual", "audio") for end, kind in _OF_MODALITY.items()},
+}
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:

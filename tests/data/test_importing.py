@@ -122,6 +122,44 @@ def test_links_take_no_space_and_leave_the_source_as_it_was(source, tmp_path):
     assert film.stat().st_nlink == 1 and film.read_bytes() == b"film"
 
 
+TOTALS = [
+    "views",
+    "like_count",
+    "shareCount",
+    "num_comments",
+    "n_plays",
+    "replies",
+    "digg_count",
+    "plays",
+]
+
+
+@pytest.mark.parametrize("name", TOTALS)
+@pytest.mark.parametrize("source_name", ["parquet", "own-data"])
+def test_a_total_of_feedback_is_no_covariate(source, tmp_path, name, source_name):
+    feedback = pl.read_parquet(source / "feedback.parquet")
+    more = feedback.head(1).with_columns(kind=pl.lit("reply"))
+    pl.concat([feedback, more]).write_parquet(source / "feedback.parquet")
+    videos = pl.read_parquet(source / "videos.parquet")
+    videos.with_columns(pl.lit(5).alias(name)).write_parquet(source / "videos.parquet")
+    with pytest.raises(InputError, match=f"column '{name}' .*--drop {name}") as caught:
+        import_dataset(source_name, source, tmp_path / "workspace")
+    assert "\n" not in str(caught.value) and not (tmp_path / "workspace").exists()
+    report = import_dataset(source_name, source, tmp_path / "workspace", [name])
+    assert report["dropped"] == [name]
+
+
+def test_what_was_known_at_publication_is_a_covariate(source, tmp_path):
+    known = {"creator_views": 3, "user_likes_count": 4, "pictures": 2, "word_count": 7, "\u6570": 1}
+    videos = pl.read_parquet(source / "videos.parquet").with_columns(
+        **{name: pl.lit(value) for name, value in known.items()}, likes=pl.lit("funny")
+    )
+    videos.write_parquet(source / "videos.parquet")
+    import_dataset("parquet", source, tmp_path / "workspace")
+    kept = pl.read_parquet(tmp_path / "workspace/data/videos.parquet")
+    assert {*known, "likes"} <= set(kept.columns)
+
+
 def test_what_cannot_be_linked_is_copied(source, tmp_path, monkeypatch):
     def other_file_system(*_):
         raise OSError(18, "Invalid cross-device link")
@@ -129,6 +167,55 @@ def test_what_cannot_be_linked_is_copied(source, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", other_file_system)
     report = import_dataset("parquet", source, tmp_path / "workspace", link=True)
     assert (report["media_linked"], report["media_copied"]) == (0, 1)
+
+
+def test_an_interrupted_import_across_file_systems_does_not_copy_again(
+    source, tmp_path, monkeypatch
+):
+    def other_file_system(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", other_file_system)
+    copied, real = [], shutil.copy2
+    monkeypatch.setattr(shutil, "copy2", lambda *a: (copied.append(a[0].name), real(*a)))
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset("parquet", source, tmp_path, link=True)
+    monkeypatch.setattr(os, "rename", rename)
+    import_dataset("parquet", source, tmp_path, link=True)
+    assert copied == ["a.mp4"]
+    assert (tmp_path / "data/media/a.mp4").read_bytes() == b"film"
+
+
+def test_an_interrupted_import_of_links_ends_with_links(source, tmp_path, monkeypatch):
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset("parquet", source, tmp_path, link=True)
+    monkeypatch.setattr(os, "rename", rename)
+    report = import_dataset("parquet", source, tmp_path, link=True)
+    film = source / "media/a.mp4"
+    assert report["media_linked"] == 1 and film.stat().st_nlink == 2
+    assert (tmp_path / "data/media/a.mp4").samefile(film)
+
+
+def test_a_second_import_into_the_workspace_waits_its_turn(source, tmp_path, monkeypatch):
+    other, told, real = tmp_path / "other", [], shutil.copy2
+    shutil.copytree(source, other)
+
+    def copy(here, there):
+        if not told:
+            told.append(None)
+            with pytest.raises(InputError, match="another import is writing") as caught:
+                import_dataset("parquet", other, tmp_path / "workspace")
+            told[0] = str(caught.value)
+        real(here, there)
+
+    monkeypatch.setattr(shutil, "copy2", copy)
+    report = import_dataset("parquet", source, tmp_path / "workspace")
+    assert report["media_copied"] == 1 and "\n" not in told[0]
+    import_dataset("parquet", other, tmp_path / "workspace", force=True)
 
 
 def test_a_link_under_the_name_of_a_table_does_not_reach_the_source(source, tmp_path):

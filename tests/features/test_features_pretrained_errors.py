@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoding import PICTURES, network, settings, visual
+from encoding import PICTURES, TEXTS, network, settings, texts, visual
 
 from m3tr.errors import InputError
 from m3tr.features.encoders import build
@@ -91,6 +91,52 @@ def test_an_unknown_step_of_a_sentence_encoder_is_refused(
     modules.write_text(modules.read_text().replace('Pooling"}', 'LSTM"}'))
     with pytest.raises(InputError, match="asks for LSTM"):
         build(settings(text=name))
+
+
+DENSE = "2_Dense/model.safetensors"
+
+
+@pytest.mark.parametrize("file, content, said", [
+    ("modules.json", b"{", "modules.json is damaged"),
+    ("modules.json", b"\xff\xfe\xfa", "modules.json is damaged"),
+    ("modules.json", b"[{}]", "modules.json, or a file of its steps"),
+    ("modules.json", b"[1]", "modules.json, or a file of its steps"),
+    ("modules.json", b'[{"type": 3}]', "modules.json, or a file of its steps"),
+    ("modules.json", b"7", "modules.json, or a file of its steps"),
+    ("sentence_bert_config.json", b"[4]", "modules.json, or a file of its steps"),
+    ("sentence_bert_config.json", b'{"max_seq_length": "x"}', "modules.json, or a file of its"),
+    ("config_sentence_transformers.json", b'{"prompts": 3}', "modules.json, or a file of its"),
+    ("1_Pooling/config.json", b"", "1_Pooling/config.json is damaged"),
+    ("1_Pooling/config.json", b'{"pooling_mode": 5}', "modules.json, or a file of its steps"),
+    ("2_Dense/config.json", b'{"activation_function": null}', "modules.json, or a file of its"),
+    (DENSE, b"", f"{DENSE} is damaged"),
+    (DENSE, b"\x08" + bytes(30), f"{DENSE} is damaged"),
+])  # fmt: skip
+def test_damaged_files_of_a_sentence_encoder_are_told(
+    checkpoints: dict[str, str], tmp_path: Path, file: str, content: bytes, said: str
+) -> None:
+    name = copy(checkpoints["st_dense"], tmp_path / "x", "nothing")
+    (tmp_path / "x" / file).write_bytes(content)
+    with pytest.raises(InputError, match=f"features.text.encoder.*{said}") as caught:
+        build(settings(text=name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shapes, said", [
+    ({"weight": (5, 16)}, "has no linear.weight"),
+    ({"linear.weight": (5, 7), "linear.bias": (5,)}, "dense layers do not fit"),
+    ({"linear.weight": (5, 16), "linear.bias": (4,)}, "dense layers do not fit"),
+])  # fmt: skip
+def test_dense_layers_that_do_not_fit_are_told(
+    checkpoints: dict[str, str], tmp_path: Path, shapes: dict[str, tuple[int, ...]], said: str
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    name = copy(checkpoints["st_dense"], tmp_path / "x", "nothing")
+    save_file({key: torch.ones(shape) for key, shape in shapes.items()}, tmp_path / "x" / DENSE)
+    with pytest.raises(InputError, match=f"features.text.encoder.*{said}"):
+        texts(name, TEXTS)
 
 
 def test_a_device_that_is_not_there(

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers.utils import cached_file
 
-from m3tr.features.pretrained.checkpoint import refused
+from m3tr.errors import InputError
+from m3tr.features.pretrained.checkpoint import refused, short
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 ACTIVATIONS: dict[str, Step] = {
@@ -86,8 +87,18 @@ def read(name: str) -> Pooling:
     Raises
     ------
     InputError
-        Where its steps are of a kind that is not known.
+        Where its steps are of a kind that is not known, or their files are damaged.
     """
+    try:
+        return _read(name)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = "modules.json, or a file of its steps, is not as sentence-transformers writes it"
+        raise refused(name, "text", f"{reason}: {short(error)}") from None
+
+
+def _read(name: str) -> Pooling:
     modules = _json(name, "modules.json")
     if not modules:
         return Pooling()
@@ -98,6 +109,7 @@ def read(name: str) -> Pooling:
         kind, folder = module["type"].rsplit(".", 1)[-1], module.get("path", "")
         if kind == "Transformer":
             length = (_json(name, "sentence_bert_config.json") or {}).get("max_seq_length")
+            length = None if length is None else int(length)
         elif kind == "Pooling":
             modes = _modes(name, _json(name, f"{folder}/config.json") or {})
         elif kind == "Normalize":
@@ -108,7 +120,7 @@ def read(name: str) -> Pooling:
             raise refused(name, "text", f"its modules.json asks for {kind}, which is not known")
     told = _json(name, "config_sentence_transformers.json") or {}
     prompt = (told.get("prompts") or {}).get(told.get("default_prompt_name") or "", "")
-    return Pooling(modes, tuple(steps), length, prompt or "")
+    return Pooling(modes, tuple(steps), length, str(prompt or ""))
 
 
 def _modes(name: str, config: dict[str, Any]) -> tuple[str, ...]:
@@ -124,6 +136,7 @@ def _modes(name: str, config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _dense(name: str, folder: str) -> Step:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     weights, config = (
@@ -134,7 +147,15 @@ def _dense(name: str, folder: str) -> Step:
     if weights is None or kind not in ACTIVATIONS:
         reason = f"{folder} has no model.safetensors, or its activation '{kind}' is not known"
         raise refused(name, "text", reason)
-    parts, activate = load_file(weights), ACTIVATIONS[kind]
+    try:
+        parts = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise refused(
+            name, "text", f"{folder}/model.safetensors is damaged: {short(error)}"
+        ) from None
+    if "linear.weight" not in parts:
+        raise refused(name, "text", f"{folder}/model.safetensors has no linear.weight")
+    activate = ACTIVATIONS[kind]
     matrix, bias = parts["linear.weight"].float(), parts.get("linear.bias")
 
     def dense(vectors: torch.Tensor) -> torch.Tensor:
@@ -160,4 +181,7 @@ def _file(name: str, path: str) -> Path | None:
 
 def _json(name: str, path: str) -> Any:
     file = _file(name, path)
-    return json.loads(file.read_text()) if file else None
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file else None
+    except (OSError, ValueError) as error:
+        raise refused(name, "text", f"{path} is damaged: {short(error)}") from None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from m3tr.features.pretrained.checkpoint import load
+from m3tr.features.pretrained.checkpoint import load, refused, short
 from m3tr.features.pretrained.pooling import read
 from m3tr.features.settings import FeatureSettings
 
@@ -68,4 +68,10 @@ class PretrainedText:
         output = self.checkpoint.ask(**inputs)
         if self.checkpoint.two_towers:
             return self.checkpoint.array(output.pooler_output)
-        return self.checkpoint.array(self.pooling(output.last_hidden_state, mask))
+        try:
+            return self.checkpoint.array(self.pooling(output.last_hidden_state, mask))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # of matrices that do not fit
+            reason = f"its dense layers do not fit its network: {short(error)}"
+            raise refused(self.checkpoint.name, "text", reason) from None
