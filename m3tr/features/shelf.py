@@ -20,11 +20,11 @@ import numpy as np
 import polars as pl
 
 FLUSH_ROWS, FLUSH_SECONDS, FLUSH_SHARE = 1_024, 1.0, 0.01
-FULL_BYTES = 4_000_000  # small shards are merged up to this size
+FULL_BYTES = 2_000_000  # small shards are merged up to this size
 MANY_SHARDS = 16  # so many small ones are merged
 OPEN_SHARDS = 2  # held in memory while reading
 STALE_SECONDS = 3_600.0
-LOOKS = 20  # at a folder that others change meanwhile
+LOOKS = 50  # at a folder that others change meanwhile
 
 SCHEMA: dict[str, Any] = {
     "key": pl.Binary,
@@ -70,6 +70,7 @@ class Shelf:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._shards: list[Path] = []
+        self._numbers: dict[Path, int] = {}  # the inverse
         self._known: dict[bytes, tuple[int, int]] = {}  # key -> shard, row
         self._facts: dict[bytes, tuple[int, int, float]] = {}  # key -> T, pixels, seconds
         self._pending: dict[bytes, Entry] = {}
@@ -111,8 +112,8 @@ class Shelf:
             return
         keys = list(self._pending)
         path = _write(self.folder, _frame(self._pending))
-        self._shards.append(path)
-        self._known |= {key: (len(self._shards) - 1, row) for row, key in enumerate(keys)}
+        shard = self._number(path)
+        self._known |= {key: (shard, row) for row, key in enumerate(keys)}
         self._pending = {}
 
     def close(self) -> None:
@@ -150,35 +151,44 @@ class Shelf:
 
     def _look(self) -> None:
         """Index the shards on disk; those that cannot be read count as absent."""
+        paths = self._paths()
         for _ in range(LOOKS):
-            paths = self._paths()
+            # shards never change: only new ones are read, which is faster than others write
+            whole = all([self._enter(path) for path in paths if path not in self._numbers])
             # a folder is not listed at one moment: a merge may hide both the old and the new
-            if self._index(paths) and self._paths() == paths:
+            seen, paths = paths, self._paths()
+            if whole and seen == paths:
                 break
-        for key, entry in self._pending.items():
-            self._facts[key] = (len(entry.tokens), entry.pixels, entry.seconds)
+        there = {self._numbers[path] for path in paths if path in self._numbers}
+        for key in [key for key, (shard, _) in self._known.items() if shard not in there]:
+            del self._known[key]
+            if key not in self._pending:
+                del self._facts[key]
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("shard-*.parquet")) if self.folder else []
 
-    def _index(self, paths: Sequence[Path]) -> bool:
-        """Enter the keys of all shards; False where another process merged one meanwhile."""
-        self._shards, self._known, self._facts = [], {}, {}
-        self._open.clear()
-        for path in paths:
-            try:
-                index = pl.scan_parquet(path, glob=False).select(INDEX).collect()
-            except FileNotFoundError:
+    def _enter(self, path: Path) -> bool:
+        """Enter the keys of a shard; False where another process merged it meanwhile."""
+        try:
+            index = pl.scan_parquet(path, glob=False).select(INDEX).collect()
+        except FileNotFoundError:
+            return False
+        except pl.exceptions.PolarsError:
+            index = pl.DataFrame(schema=INDEX)
+            if not path.exists():
                 return False
-            except pl.exceptions.PolarsError:
-                continue
-            shard = len(self._shards)
-            self._shards.append(path)
-            for row, (key, dimension, *facts) in enumerate(index.iter_rows()):
-                self._known[key] = (shard, row)
-                self._facts[key] = tuple(facts)
-                self._dimension = dimension or self._dimension
+        shard = self._number(path)
+        for row, (key, dimension, *facts) in enumerate(index.iter_rows()):
+            self._known[key] = (shard, row)
+            self._facts[key] = tuple(facts)
+            self._dimension = dimension or self._dimension
         return True
+
+    def _number(self, path: Path) -> int:
+        self._shards.append(path)
+        self._numbers[path] = len(self._shards) - 1
+        return len(self._shards) - 1
 
     def _shard(self, number: int) -> pl.DataFrame | None:
         if number not in self._open:
@@ -250,6 +260,9 @@ def _merge(folder: Path) -> None:
             frames = [pl.read_parquet(path, glob=False) for path in group]
         except (OSError, pl.exceptions.PolarsError):
             continue  # another process merges them, or one is damaged
-        _write(folder, pl.concat(frames).unique("key", keep="last", maintain_order=True))
+        merged = pl.concat(frames)
+        if merged["key"].n_unique() < len(merged):  # two processes have done the same work
+            merged = merged.unique("key", keep="last", maintain_order=True)
+        _write(folder, merged)
         for path in group:
             path.unlink(missing_ok=True)
