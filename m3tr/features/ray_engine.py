@@ -7,7 +7,7 @@ Device and precision are the driver's: tokens are filed under its fingerprint, w
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,22 +132,27 @@ def _placed(settings: FeatureSettings, need: set[str], seen: float) -> tuple[Fea
 def _told(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows as they come; whatever ends them early becomes one sentence."""
     rows = iter(rows)
-    while True:
-        try:
-            row = next(rows, None)
-        except Exception as error:  # Ray raises many kinds
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            last = lines[-1][:160].rstrip(".: ") if lines else type(error).__name__
-            raise InputError(
-                f"params.yaml: features.engine is 'ray', and Ray ended early ({last}); run the "
-                "stage again (what is in the cache stays), lower features.workers if memory ran "
-                "out, or set features.engine to 'local'"
-            ) from error
-        if row is None:
-            return
-        if row["mistake"]:
-            raise InputError(row["mistake"])
-        yield row
+    try:
+        while (row := _next(rows)) is not None:
+            if row["mistake"]:
+                raise InputError(row["mistake"])
+            yield row
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()  # while Ray is there: its own clean-up fails afterwards, with a trace
+
+
+def _next(rows: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return next(rows, None)
+    except Exception as error:  # Ray raises many kinds
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        last = lines[-1][:160].rstrip(".: ") if lines else type(error).__name__
+        raise InputError(
+            f"params.yaml: features.engine is 'ray', and Ray ended early ({last}); run the "
+            "stage again (what is in the cache stays), lower features.workers if memory ran "
+            "out, or set features.engine to 'local'"
+        ) from error
 
 
 class _Actor:

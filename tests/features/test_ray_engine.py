@@ -139,6 +139,21 @@ def test_what_ends_ray_early_is_one_sentence() -> None:
     assert "\n" not in str(e.value)
 
 
+def test_what_is_left_is_closed_at_once() -> None:
+    closed = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            yield {"mistake": "give another name"}
+        finally:
+            closed.append(True)
+
+    left = rows()  # somebody still holds it
+    with pytest.raises(InputError, match="another name"):
+        next(ray_engine._told(left))
+    assert closed
+
+
 def test_without_ray_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     mediafiles.write(tmp_path / "a.mp4", mediafiles.plain((10, 200, 30), 4))
