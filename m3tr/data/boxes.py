@@ -6,7 +6,7 @@ from pathlib import Path
 
 # what the first box of an MP4 may be; anything else is another container under that name
 FIRST = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid"}
-STREAMED = (0, 0xFFFFFFFF)  # sizes that a writer leaves who could not go back
+STREAMED = 0x7FFFF000  # from this size on, or 0: the writer could not go back to fill it in
 MOST_BOXES = 100_000
 
 
@@ -28,7 +28,9 @@ def account(path: Path) -> Account | None:
         head = file.read(12)
         if head[:4] == b"RIFF":
             length = int.from_bytes(head[4:8], "little")
-            return None if length in STREAMED else Account(8 + length)
+            if not 0 < length < STREAMED:
+                return None
+            return Account(8 + length - 1)  # some writers count a pad byte that they leave out
         if head[4:8] not in FIRST:
             return None
         end, indexed = 0, False

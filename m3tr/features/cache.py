@@ -68,18 +68,19 @@ class Cache:
                 todo.append(path)
         if not todo:
             return
-        with ThreadPoolExecutor(threads) as pool:
-            for path, (stamp, digest) in zip(
-                todo, track(_ahead(pool, todo, 4 * threads), "reading files", total=len(todo)),
-                strict=True,
-            ):  # fmt: skip
+        pool = ThreadPoolExecutor(threads)
+        found = track(_ahead(pool, todo, 2 * threads), "reading files", total=len(todo))
+        try:
+            for path, (stamp, digest) in zip(todo, found, strict=True):
                 if stamp is not None and isinstance(digest, bytes):
                     fresh[os.fsencode(path)] = (stamp, digest)
                 if time.monotonic() - saved > SAVE_SECONDS:
                     self._save(known | fresh)
                     saved = time.monotonic()
                 yield path, digest
-        self._save(known | fresh)
+        finally:  # an interrupt keeps what was read
+            pool.shutdown(cancel_futures=True)
+            self._save(known | fresh)
 
     def _read(self) -> dict[bytes, tuple[Stamp, bytes]]:
         if self.folder is None:

@@ -89,7 +89,9 @@ class LocalEngine:
             return
         with ExitStack() as stack:
             # decoding goes on while a network computes
-            ready = stack.enter_context(_Ahead(results, self.settings.batch_size))
+            each = sum(part for part in (self.encoders.wanted.frames, self.settings.audio.segments))
+            ahead = max(2, 2 * self.settings.batch_size // each)  # videos: two passes
+            ready = stack.enter_context(_Ahead(results, ahead))
             for batch in _batches(ready, self.settings.batch_size):
                 yield from _encode(batch, networks)
 

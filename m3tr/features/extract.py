@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from m3tr.data import quarantine
 from m3tr.errors import InputError
 from m3tr.features import precomputed
 from m3tr.features.cache import Cache
@@ -20,14 +21,6 @@ from m3tr.features.parts import MODALITIES, ROWS, PartWriter
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 from m3tr.progress import track
-
-QUARANTINE_SCHEMA = {
-    "table": pl.String,
-    "row": pl.Int64,
-    "video_id": pl.String,
-    "reason": pl.String,
-    "remedy": pl.String,
-}
 
 
 def extract(
@@ -118,7 +111,7 @@ class _Extraction:
         _refuse_doubles(self.ids)
         self.given = {m: precomputed.take(videos, m) for m in MODALITIES}
         absent = [m for m in MODALITIES if self.given[m] is None]
-        self.fingerprints = fingerprints(settings)
+        self.fingerprints = fingerprints(settings, absent)
         self.cache = Cache(cache_dir, self.fingerprints)
         self.filler = Filler(videos, data_dir, settings, self.cache)
         try:
@@ -174,7 +167,7 @@ class _Extraction:
             ("videos", row, self.ids[row], reason, remedy)
             for row, reason, remedy in sorted(refused)
         ]
-        return pl.DataFrame(rows, schema=QUARANTINE_SCHEMA, orient="row")
+        return pl.DataFrame(rows, schema=quarantine.SCHEMA, orient="row")
 
     def report(self, present: dict[str, int]) -> dict[str, Any]:
         """Counts for the stage's report."""
@@ -187,10 +180,7 @@ class _Extraction:
             "media_decoded": self.filler.tally.decoded,
             "texts_encoded": self.filler.tally.texts,
             "quarantined": len(self.quarantine()),
-            "encoders": {
-                m: "precomputed" if self.given[m] is not None else self.fingerprints[m]
-                for m in MODALITIES
-            },
+            "encoders": {m: self.fingerprints.get(m, "precomputed") for m in MODALITIES},
             "engine": self.settings.engine,
             "seconds": round(time.monotonic() - self.start, 3),
         }

@@ -74,8 +74,8 @@ class Filler:
         if missing:
             encoder = build(self.settings, visual=False, audio=False).text
             assert encoder is not None
-            # in an order of their own: batches must not depend on the table's
-            todo = sorted(missing.items(), key=lambda item: item[1])
+            # in the order of the table: what is read together later lies together
+            todo = list(missing.items())
             chunks = range(0, len(todo), TEXTS_A_CHUNK)
             for start in track(chunks, "texts"):
                 chunk = todo[start : start + TEXTS_A_CHUNK]
@@ -107,7 +107,7 @@ class Filler:
             for m in modalities:
                 for row in rows:
                     keys[m][row] = (digest,)
-        self._within_limits(keys, modalities, rows_of, set(todo))
+        self._within_limits(keys, rows_of, todo)
         for digest, outcome, rows in self._run(todo):
             self.tally.decoded += not outcome.broken
             for m in todo[digest][0].modalities:
@@ -156,23 +156,24 @@ class Filler:
     def _within_limits(
         self,
         keys: dict[str, Keys],
-        modalities: list[str],
         rows_of: dict[Path, list[int]],
-        fresh: set[bytes],
+        todo: dict[bytes, tuple[Job, list[int]]],
     ) -> None:
-        """Judge what the cache holds by the limits of today."""
+        """Judge what the cache holds by the limits of today; what is refused is not read either."""
         limits = self.settings.limits
         for rows in rows_of.values():
-            key = keys[modalities[0]][rows[0]]
-            if not key or key[0] is None or key[0] in fresh:
+            digest = next((keys[m][rows[0]][0] for m in keys if keys[m][rows[0]]), None)
+            if digest is None:
                 continue
-            pixels, seconds = self.cache.shelves[modalities[0]].facts(key[0])
+            shelves = [self.cache.shelves[m] for m in keys if digest in self.cache.shelves[m]]
+            facts = [shelf.facts(digest) for shelf in shelves]
             try:
-                check_pixels(pixels, 1, limits)
-                check_duration(seconds, limits)
+                check_pixels(max((pixels for pixels, _ in facts), default=0), 1, limits)
+                check_duration(max((seconds for _, seconds in facts), default=0.0), limits)
             except MediaError as error:
-                self._refuse(rows, error.reason, error.remedy)
-                for m in modalities:
+                self._refuse(rows, error.reason.replace(" x 1 pixels", " pixels"), error.remedy)
+                todo.pop(digest, None)
+                for m in keys:
                     for row in rows:
                         keys[m][row] = ()
 

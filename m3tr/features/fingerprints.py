@@ -5,6 +5,7 @@ Cheap, and without transformers: it is asked before it is known whether anything
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +16,8 @@ SIGNAL = "signal"
 ROOM = Path(__file__).parent
 # the code behind the tokens of each modality: changed code must not be answered from an old cache
 DECODING = {
-    "visual": ["media", "survey", "packets", "frames", "pictures", "stills"],
-    "audio": ["media", "survey", "packets", "sound"],
+    "visual": ["encoders", "media", "survey", "packets", "frames", "pictures", "stills"],
+    "audio": ["encoders", "media", "survey", "packets", "sound"],
     "text": [],
 }
 PRETRAINED = ["checkpoint", "device", "onednn"]
@@ -27,22 +28,28 @@ CHECKPOINT = {
     "text": [*PRETRAINED, "pooling", "text"],
 }
 # what of the settings changes the tokens
-TOLD = {"visual": {"frames"}, "audio": {"segments", "max_seconds"}, "text": {"max_characters"}}
+TOLD = {
+    "visual": {"frames"},
+    "audio": {"segments", "max_seconds", "sample_rate"},
+    "text": {"max_characters"},
+}
 NEVER_READ = {".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".md"}
 
 
-def fingerprints(settings: FeatureSettings) -> dict[str, str]:
+def fingerprints(
+    settings: FeatureSettings, modalities: Iterable[str] = ("visual", "audio", "text")
+) -> dict[str, str]:
     """A hex digest of each modality: encoder, its settings and files, precision, our code.
 
     Independent of where a checkpoint's folder is, of workers, engine, batch size and limits. A hub
-    id that is not in the cache yet has another digest afterwards.
+    id counts by its commit, which is asked of the hub unless HF_HUB_OFFLINE is set.
 
     Raises
     ------
     InputError
         Where `features.device` is "cuda", a checkpoint is used, and there is none.
     """
-    return {m: _fingerprint(m, settings) for m in ("visual", "audio", "text")}
+    return {m: _fingerprint(m, settings) for m in modalities}
 
 
 def _fingerprint(modality: str, settings: FeatureSettings) -> str:
@@ -51,8 +58,6 @@ def _fingerprint(modality: str, settings: FeatureSettings) -> str:
     code = [ROOM / f"{name}.py" for name in DECODING[modality]]
     if chosen.encoder == SIGNAL:
         code.append(ROOM / f"signal_{modality}.py")
-        if modality == "audio":
-            parts["sample_rate"] = chosen.sample_rate  # a checkpoint has its own
     else:
         from m3tr.features.pretrained.device import precision
 
@@ -83,13 +88,12 @@ def _encoder(name: str) -> object:
 
 
 def _commit(name: str) -> str:
-    """The commit of a hub id in the local cache; empty where it is not there."""
-    from huggingface_hub.constants import HF_HUB_CACHE
+    """The commit that loading a hub id will give; empty where it will fail."""
+    from huggingface_hub import hf_hub_download
 
-    reference = Path(HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "refs", "main")
     try:
-        return reference.read_text().strip()
-    except OSError:
+        return Path(hf_hub_download(name, "config.json")).parent.name
+    except Exception:  # loading the checkpoint tells why, in one sentence
         return ""
 
 

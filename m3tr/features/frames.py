@@ -58,7 +58,10 @@ def sample(supply: Supply, wanted: Wanted, clock: Clock, limits: LimitSettings) 
             return Reading(reader.groups(picks), seconds, reader.pixels)
         except LostError:
             pass
-    return reader.everything(n)
+    try:
+        return reader.everything(n)
+    except LostError:
+        raise MediaError("damaged: the file gives other packets each time it is read") from None
 
 
 def duration(times: np.ndarray, lasting: np.ndarray, gap: float) -> float:

@@ -83,7 +83,8 @@ class Media:
     pixels : int
         Width times height of the largest picture met; 0 without pictures.
     seconds : float
-        Real length, from the time stamps; what was heard where only sound is read.
+        Length of the file: what its headers promise or what was read, whichever is longer. The
+        same whatever is wanted of it.
     broken : dict
         "visual" or "audio" -> why that one cannot be used although the other can.
     """
@@ -213,7 +214,7 @@ def open_container(path: Path, limits: LimitSettings) -> InputContainer:
 def short(error: BaseException) -> str:
     """The message of a decoder's error without the path."""
     message = getattr(error, "strerror", None) or str(error)
-    return " ".join(message.split())[:120] or type(error).__name__
+    return " ".join(message.split())[:120] or "the decoder says no more"
 
 
 def guarded(read: Callable[..., Any], *args: Any) -> Any:

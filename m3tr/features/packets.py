@@ -27,7 +27,7 @@ RESTARTABLE = {
 
 
 class LostError(Exception):
-    """The packets come otherwise than the table says."""
+    """The packets come otherwise than the table says; never told to the user."""
 
 
 class Table:

@@ -19,8 +19,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from m3tr.errors import InputError
+
 READY, RESULT, GONE = "ready", "result", "gone"  # what a worker says, or does not
-MAX_FAILED_STARTS = 5
+MAX_FAILED_STARTS, START_SECONDS = 5, 120.0
 BOOT = "import sys; from m3tr.features.pool import serve; serve(int(sys.argv[1]))"
 
 
@@ -53,7 +55,7 @@ class _Worker:
             self.connection.send((function, memory, nice))
         self.ready = False
         self.item: int | None = None
-        self.deadline = float("inf")
+        self.deadline = time.monotonic() + START_SECONDS
 
     def give(self, index: int, item: Any, seconds: float) -> None:
         self.item = index
@@ -67,11 +69,13 @@ class _Worker:
         except (EOFError, OSError, pickle.UnpicklingError):
             self.end(grace=1.0)
             return GONE, None
-        if said == READY:
-            self.ready = True
-        else:
-            self.item, self.deadline = None, float("inf")
+        self.ready = self.ready or said == READY
+        self.item, self.deadline = None, float("inf")
         return said, result
+
+    def speaks(self) -> bool:
+        """Whether there is something to hear."""
+        return self.connection.poll()
 
     def end(self, grace: float = 0.0) -> None:
         """Kill it, unless it ends by itself within `grace` seconds."""
@@ -99,7 +103,7 @@ class Pool:
     nice : int
         How far the workers stand back behind the caller's own computing (`os.nice`).
     retries : int
-        Further tries, each on a fresh worker, for an item whose worker died.
+        Further tries, each on a fresh worker, for an item whose worker died or hung.
     """
 
     def __init__(
@@ -136,11 +140,12 @@ class Pool:
 
         Raises
         ------
-        RuntimeError
+        InputError
             Where workers cannot even start.
         """
         queue, tries = deque(range(len(items))), [0] * len(items)
         staff, failed_starts = self.staff, 0
+        lost: list[tuple[int | None, Failure]] = []
         while not self.closed and (queue or any(worker.item is not None for worker in staff)):
             outstanding = len(queue) + sum(worker.item is not None for worker in staff)
             while len(staff) < min(self.workers, outstanding):
@@ -160,21 +165,32 @@ class Pool:
                 else:
                     staff.remove(worker)
                     failed_starts += not worker.ready
-                    if failed_starts >= MAX_FAILED_STARTS:
-                        raise RuntimeError("worker processes die at their start")
-                    if item is None:
-                        continue
-                    tries[item] += 1
-                    if tries[item] <= self.retries:
-                        queue.append(item)  # behind the others
-                    else:
-                        code = worker.process.returncode
-                        yield item, Failure("crashed", f"exit status {code}")
-            for worker in [w for w in staff if time.monotonic() > w.deadline]:
+                    lost.append((item, Failure("crashed", _status(worker))))
+            # who takes the results may have paused: what was said meanwhile is heard first
+            for worker in [w for w in staff if time.monotonic() > w.deadline and not w.speaks()]:
                 staff.remove(worker)
                 worker.end()
-                if worker.item is not None:
-                    yield worker.item, Failure("hung", f"no result after {self.seconds:g} s")
+                failed_starts += not worker.ready
+                hung = Failure("hung", f"no result after {self.seconds:g} s")
+                lost.append((worker.item, hung))
+            if failed_starts >= MAX_FAILED_STARTS:
+                raise InputError(
+                    "processes that decode media die at their start; what they say stands above: "
+                    "mend the environment (make setup) or raise features.limits.max_memory"
+                )
+            while lost:
+                item, failure = lost.pop()
+                if item is None:
+                    continue
+                tries[item] += 1
+                if tries[item] <= self.retries:
+                    queue.append(item)  # behind the others
+                else:
+                    yield item, failure
+
+
+def _status(worker: _Worker) -> str:
+    return f"exit status {worker.process.returncode}"
 
 
 def run(
@@ -204,7 +220,9 @@ def serve(descriptor: int) -> None:
         function, memory, nice = connection.recv()
         os.nice(nice)
         if memory is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            most = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+            resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
         connection.send((READY, None))
         while True:
             item = connection.recv()

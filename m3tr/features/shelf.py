@@ -1,9 +1,9 @@
 """Tokens of one encoder by content, in parquet shards that survive a kill.
 
-A shelf is a folder of `shard-*.parquet` files (`key`, `values`, `dimension`, `pixels`, `seconds`).
-A shard appears under its name only when it is complete and is never changed, so that a kill costs
-the last second of work and any number of processes may write to one shelf: at worst they do the
-same work twice.
+A shelf is a folder of `shard-*.parquet` files (`key`, `values`, `length`, `dimension`, `pixels`,
+`seconds`). A shard appears under its name only when it is complete and is never changed, so that a
+kill costs the last second of work, or a hundredth of it, and any number of processes may write to
+one shelf: at worst they do the same work twice.
 """
 
 import os
@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-FLUSH_ROWS, FLUSH_SECONDS = 1_024, 1.0
+FLUSH_ROWS, FLUSH_SECONDS, FLUSH_SHARE = 1_024, 1.0, 0.01
 FULL_BYTES = 4_000_000  # small shards are merged up to this size
 MANY_SHARDS = 16  # so many small ones are merged
 OPEN_SHARDS = 2  # held in memory while reading
 STALE_SECONDS = 3_600.0
+LOOKS = 20  # at a folder that others change meanwhile
 
 SCHEMA: dict[str, Any] = {
     "key": pl.Binary,
     "values": pl.List(pl.Float32),
+    "length": pl.Int32,
     "dimension": pl.Int32,
     "pixels": pl.Int64,
     "seconds": pl.Float64,
@@ -53,6 +55,9 @@ class Entry:
     seconds: float = 0.0
 
 
+INDEX = ("key", "dimension", "length", "pixels", "seconds")
+
+
 class Shelf:
     """Entries of one modality and encoder.
 
@@ -69,7 +74,7 @@ class Shelf:
         self._facts: dict[bytes, tuple[int, int, float]] = {}  # key -> T, pixels, seconds
         self._pending: dict[bytes, Entry] = {}
         self._open: OrderedDict[int, pl.DataFrame] = OrderedDict()
-        self._flushed = time.monotonic()
+        self._opened = self._flushed = time.monotonic()
         self._dimension = 0
         self._look()
 
@@ -86,14 +91,16 @@ class Shelf:
         return (longest, self._dimension) if longest else (0, 0)
 
     def add(self, key: bytes, entry: Entry) -> None:
-        """Keep an entry; on disk within a second of work, or after `flush`."""
+        """Keep an entry; on disk soon, or after `flush`."""
         self._pending[key] = entry
         self._facts[key] = (len(entry.tokens), entry.pixels, entry.seconds)
         if len(entry.tokens):
             self._dimension = entry.tokens.shape[1]
         if self.folder is None:
             return
-        due = time.monotonic() - self._flushed >= FLUSH_SECONDS
+        now = time.monotonic()
+        # a long run writes fewer, larger shards
+        due = now - self._flushed >= max(FLUSH_SECONDS, FLUSH_SHARE * (now - self._opened))
         if due or len(self._pending) >= FLUSH_ROWS:
             self.flush()
 
@@ -143,17 +150,27 @@ class Shelf:
 
     def _look(self) -> None:
         """Index the shards on disk; those that cannot be read count as absent."""
+        for _ in range(LOOKS):
+            paths = self._paths()
+            # a folder is not listed at one moment: a merge may hide both the old and the new
+            if self._index(paths) and self._paths() == paths:
+                break
+        for key, entry in self._pending.items():
+            self._facts[key] = (len(entry.tokens), entry.pixels, entry.seconds)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("shard-*.parquet")) if self.folder else []
+
+    def _index(self, paths: Sequence[Path]) -> bool:
+        """Enter the keys of all shards; False where another process merged one meanwhile."""
         self._shards, self._known, self._facts = [], {}, {}
         self._open.clear()
-        for path in sorted(self.folder.glob("shard-*.parquet")) if self.folder else []:
+        for path in paths:
             try:
-                lengths = pl.col("values").list.len() // pl.col("dimension").clip(lower_bound=1)
-                index = (
-                    pl.scan_parquet(path, glob=False)
-                    .select("key", "dimension", lengths.alias("length"), "pixels", "seconds")
-                    .collect()
-                )
-            except (OSError, pl.exceptions.PolarsError):
+                index = pl.scan_parquet(path, glob=False).select(INDEX).collect()
+            except FileNotFoundError:
+                return False
+            except pl.exceptions.PolarsError:
                 continue
             shard = len(self._shards)
             self._shards.append(path)
@@ -161,8 +178,7 @@ class Shelf:
                 self._known[key] = (shard, row)
                 self._facts[key] = tuple(facts)
                 self._dimension = dimension or self._dimension
-        for key, entry in self._pending.items():
-            self._facts[key] = (len(entry.tokens), entry.pixels, entry.seconds)
+        return True
 
     def _shard(self, number: int) -> pl.DataFrame | None:
         if number not in self._open:
@@ -170,7 +186,7 @@ class Shelf:
                 self._open[number] = pl.read_parquet(self._shards[number], glob=False)
             except FileNotFoundError:
                 return None
-            except (OSError, pl.exceptions.PolarsError):
+            except pl.exceptions.PolarsError:
                 self._shards[number].unlink(missing_ok=True)  # damaged: its work is done again
                 return None
             while len(self._open) > OPEN_SHARDS:
@@ -187,6 +203,7 @@ def _frame(entries: dict[bytes, Entry]) -> pl.DataFrame:
     columns = {
         "key": list(entries),
         "values": [np.ravel(entry.tokens) for entry in entries.values()],
+        "length": [len(entry.tokens) for entry in entries.values()],
         "dimension": [entry.tokens.shape[1] for entry in entries.values()],
         "pixels": [entry.pixels for entry in entries.values()],
         "seconds": [entry.seconds for entry in entries.values()],
@@ -211,7 +228,7 @@ def _merge(folder: Path) -> None:
             if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 left.unlink()
     small: list[tuple[Path, int]] = []
-    numbers = pl.col("values").list.len().sum()
+    numbers = (pl.col("length") * pl.col("dimension")).cast(pl.Int64).sum()
     for path in sorted(folder.glob("shard-*.parquet")):
         with suppress(OSError, pl.exceptions.PolarsError):
             # in memory: equal tokens take next to nothing on disk

@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 
 from m3tr.features.frames import BAD_PACKETS
-from m3tr.features.media import Clock, Wanted
+from m3tr.features.media import Clock, Wanted, short
 
 BATCH = 65_536  # samples resampled at once: the resampler costs more a call than a sample
 
@@ -22,15 +22,16 @@ class Listener:
     Attributes
     ----------
     full : bool
-        Whether `sound_seconds` have been heard; packets that follow are only looked at.
+        Whether nothing more is heard: `sound_seconds` have been, or there is `trouble`.
+        Packets that follow are only looked at.
     seconds : float
         From the first to the end of the last packet, by their times; 0 without times.
     trouble : str
-        Why there is no usable sound, set by `wave`; empty where nothing is wrong.
+        Why there is no usable sound, complete after `wave`; empty where nothing is wrong.
     """
 
     def __init__(self, stream: AudioStream, wanted: Wanted, clock: Clock) -> None:
-        self.stream, self.clock = stream, clock
+        self.stream, self.index, self.clock = stream, stream.index, clock
         self.context = stream.codec_context
         self.unit = float(stream.time_base or 0)  # the stream is gone once its file is closed
         self.rate = wanted.sample_rate
@@ -74,8 +75,22 @@ class Listener:
         except av.FFmpegError:  # decoders have more words for it than "invalid data"
             self.bad += 1
             return
-        for frame in frames:
-            self._take(frame)
+        self._mix(*frames)
+
+    def _mix(self, *frames: AudioFrame, end: bool = False) -> None:
+        """Take frames, at the end all that wait; sound that cannot be mixed ends the hearing."""
+        if self.trouble:
+            return
+        try:
+            for frame in frames:
+                self._take(frame)
+            if end:
+                self._resample(end=True)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError, RuntimeError) as error:  # more channels than it knows
+            self.trouble = f"damaged: the sound cannot be resampled ({short(error)})"
+            self.full = True
 
     def _take(self, frame: AudioFrame) -> None:
         frame.pts = None  # gaps in the time stamps are closed, not filled
@@ -115,8 +130,8 @@ class Listener:
             self.trouble = f"damaged: {self.bad} of {self.packets} sound packets cannot be decoded"
         if self.trouble:
             return np.zeros(0, np.float32)
-        self._resample(end=True)
-        if not self.have:
+        self._mix(end=True)
+        if self.trouble or not self.have:
             return np.zeros(0, np.float32)
         parts = self.parts
         wave = (parts[0] if len(parts) == 1 else np.concatenate(parts))[: self.samples]

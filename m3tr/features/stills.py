@@ -1,6 +1,7 @@
 """A still picture is a video of one frame; an animated one has as many as it has pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from PIL import Image, ImageOps
 from m3tr.features.frames import on_screen
 from m3tr.features.media import (
     Clock,
-    LimitError,
     Media,
     MediaError,
     Wanted,
@@ -19,13 +19,14 @@ from m3tr.features.media import (
 from m3tr.features.pictures import shrink
 from m3tr.features.settings import LimitSettings
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP")
+MOVING = ("PNG", "WEBP", "AVIF")  # the further pictures of a JPEG (MPO) are previews and gain maps
 BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 FRAME_MS = 100.0  # of an animation that does not say how long a picture stays
 
 
 def is_still(path: Path) -> bool:
-    """Whether the first bytes are those of a JPEG, PNG, WebP, AVIF or HEIC."""
+    """Whether the first bytes are those of a JPEG, PNG, WebP, BMP, AVIF or HEIC."""
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -34,6 +35,7 @@ def is_still(path: Path) -> bool:
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
         or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))  # reserved, always zero
         or (head[4:8] == b"ftyp" and head[8:] in BRANDS)
     )
 
@@ -42,19 +44,10 @@ def read_still(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings) 
     """Pictures of an image file, upright by its EXIF tag; silent, and without a length if still."""
     if not wanted.frames:
         return Media([], np.zeros(0, np.float32), 0, 0.0)
-    try:
-        image = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN or f != "HEIF"])
-    except Image.DecompressionBombError:
-        raise LimitError(f"a picture of more than {limits.max_pixels} pixels") from None
-    except Image.UnidentifiedImageError:
-        raise MediaError(
-            "not a picture that can be read",
-            "save it as JPEG, PNG or WebP, or empty the media cell",
-        ) from None
-    with image:
+    with _own_limit(), _open(path) as image:
         check_pixels(*image.size, limits)
         pixels = image.size[0] * image.size[1]
-        if getattr(image, "is_animated", False):
+        if image.format in MOVING and getattr(image, "is_animated", False):
             frames, seconds = _animation(image, wanted, clock, limits)
         else:
             if wanted.side:  # JPEG: decodes at a fraction of the size
@@ -62,6 +55,27 @@ def read_still(path: Path, wanted: Wanted, clock: Clock, limits: LimitSettings) 
             frames, seconds = [_picture(image, wanted.side)], 0.0
     clock.check()
     return Media(frames, np.zeros(0, np.float32), pixels, seconds)
+
+
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    """Pillow's ceiling on pixels lifted: `limits.max_pixels` decides alone."""
+    ceiling = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = ceiling
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise MediaError(
+            "not a picture that can be read",
+            "save it as JPEG, PNG or WebP, or empty the media cell",
+        ) from None
 
 
 def _animation(

@@ -14,7 +14,7 @@ TOO_LONG = "longer|long|truncated|promise"
 # what a user cannot make sense of: inner errors of Python, of the system and of the decoder
 INNER = re.compile(
     r"Traceback|NoneType|has no attribute|Errno|Operation not permitted|Error number|object at 0x"
-    r"|not supported between|unpack|out of range|codec can't|FileNotFound"
+    r"|not supported between|unpack|out of range|codec can't|FileNotFound|[a-z]Error\b"
 )
 
 

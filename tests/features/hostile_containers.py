@@ -150,8 +150,6 @@ def no_media(corpus: Corpus, whole: dict[str, bytes]) -> None:
         "one-byte": b"x",
         "tiff": b"II*\0\x08\0\0\0\2\0\0\1\4\0\1\0\0\0\xa0\x86\1\0\1\1\4\0\1\0\0\0\xa0\x86\1\0"
         + bytes(4),
-        "bmp": b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 100_000, 100_000, 1, 24, 0)
-        + bytes(20),
     }  # fmt: skip
     for name, content in texts.items():
         corpus.add(f"{name}.mp4", content, "not a medium", "-")
@@ -193,10 +191,15 @@ def wav(corpus: Corpus) -> None:
     corpus.group = "wav"
     sound = (mediafiles.tone(440, 1, RATE) * 20_000).astype("<i2").tobytes()
     n = len(sound)
-    corpus.add("4-gb.wav", header(size=4_000_000_000) + sound, "4 GB declared, 1 s held", "-",
-               TOO_LONG)  # fmt: skip
+    corpus.add("4-gb.wav", header(size=4_000_000_000) + sound, "4 GB declared, 1 s held",
+               "a")  # fmt: skip
     corpus.add("streamed.wav", header(size=2**32 - 1) + sound, "unknown size, as written to a pipe",
                "a")  # fmt: skip
+    corpus.add("arecord.wav", header(size=0x7FFFFFFF - 36) + sound, "size of a pipe", "a")
+    corpus.add("sox.wav", header(size=0x7FFFF000) + sound, "size of another pipe", "a")
+    corpus.add("pad.wav", header(size=n + 1) + sound, "no pad byte", "a")
+    corpus.add("short.wav", header(size=n + 2) + sound, "two bytes less than declared", "-",
+               "truncated")  # fmt: skip
     corpus.add("size-0.wav", header(size=0) + sound, "0 bytes declared, 1 s held", "a|-")
     corpus.add("channels-65535.wav", header(65535, size=n) + sound, "65535 channels", "-")
     corpus.add("channels-500.wav", header(500, size=n) + sound, "500 channels", "a|-")

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from m3tr.data.quarantine import SCHEMA
 from m3tr.errors import InputError
-from m3tr.features.extract import QUARANTINE_SCHEMA, extract, extract_to
+from m3tr.features.extract import extract, extract_to
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 
@@ -69,10 +70,7 @@ def test_order_masks_and_quarantine(data: Path, videos: pl.DataFrame, tmp_path: 
         assert not tokens[~features.mask[m]].any(), "what is absent is zero"
     assert quarantine["row"].to_list() == [1, 4, 7, 8]
     assert quarantine["video_id"].to_list() == ["v8", "v5", "v2", "v1"]
-    assert (
-        dict(quarantine.schema) == QUARANTINE_SCHEMA
-        and quarantine["table"].unique().item() == "videos"
-    )
+    assert dict(quarantine.schema) == SCHEMA and quarantine["table"].unique().item() == "videos"
     assert all(quarantine["reason"].str.len_chars() > 10) and all(
         quarantine["remedy"].str.len_chars() > 10
     )
@@ -121,6 +119,37 @@ def test_the_cache_follows_bytes_and_settings(
     (shard, *_) = (tmp_path / "cache").rglob("shard-*.parquet")
     shard.write_bytes(shard.read_bytes()[:20])
     assert sum(counts(videos, SETTINGS)) == 4
+
+
+def test_limits_of_the_day_judge_what_is_cached(
+    data: Path, videos: pl.DataFrame, tmp_path: Path
+) -> None:
+    def refused(settings: FeatureSettings, cache: str) -> list[int]:
+        cached = tmp_path / cache
+        features, quarantine, _ = extract(videos, data, settings, cache_dir=cached)
+        gone = [not features.present(m)[0] for m in ("visual", "audio")]
+        return [*quarantine["row"].to_list(), *gone]
+
+    def limited(settings: FeatureSettings, **limits: float) -> FeatureSettings:
+        changed = settings.limits.model_copy(update=limits)
+        return settings.model_copy(update={"limits": changed})
+
+    assert refused(SETTINGS, "x") == [1, 4, 7, 8, False, False]
+    for limits in ({"max_pixels": 1000}, {"max_duration_s": 0.3}):
+        tight = limited(SETTINGS, **limits)
+        assert refused(tight, "x") == refused(tight, "fresh")
+        # the sound is to be encoded anew, the picture is not
+        segments = SETTINGS.audio.model_copy(update={"segments": 3})
+        other = limited(SETTINGS.model_copy(update={"audio": segments}), **limits)
+        assert refused(other, "x") == refused(other, "fresh")
+    assert refused(SETTINGS, "x") == [1, 4, 7, 8, False, False]
+
+
+def test_one_modality_can_be_asked_of_a_file_without_it(data: Path, videos: pl.DataFrame) -> None:
+    vectors = pl.Series("emb_visual", [[1.0, 2.0]] * 10, pl.List(pl.Float32))
+    features, quarantine, _ = extract(videos.with_columns(vectors), data, SETTINGS)
+    assert features.present("audio").tolist() == [i in (0, 5) for i in range(10)]
+    assert quarantine["row"].to_list() == [1, 4, 7, 8], "a mute video and a still are no fault"
 
 
 def test_the_cache_may_not_lie_in_the_output(

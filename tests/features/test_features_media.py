@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from m3tr.data.sources import mediafiles as listing
 from m3tr.features.media import Media, MediaError, Wanted, locate, read
 from m3tr.features.settings import LimitSettings
 
@@ -111,6 +112,51 @@ def test_stills_are_told_by_content_and_turned_upright(tmp_path: Path) -> None:
     image.save(tmp_path / "e.jpg", exif=exif)
     turned = decode(tmp_path / "e.jpg").frames[0]
     assert turned.shape[:2] == (80, 40) and turned[:40].mean() > 200
+
+
+def test_previews_behind_a_jpeg_are_no_animation(tmp_path: Path) -> None:
+    first = Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50).convert("RGB")
+    path = tmp_path / "a.jpg"
+    first.save(path, "MPO", save_all=True, append_images=[Image.new("RGB", (32, 24), "red")] * 2)
+    media = decode(path)
+    assert len(media.frames) == 1 and media.seconds == 0
+    assert np.abs(media.frames[0].astype(int) - np.asarray(first)).mean() < 4
+
+
+def test_every_picture_that_is_listed_is_read(tmp_path: Path) -> None:
+    for suffix in listing.KINDS["picture"].split():
+        if suffix not in Image.registered_extensions():
+            continue  # a Pillow without AVIF
+        path = tmp_path / f"a{suffix}"
+        Image.new("RGB", (40, 30), (200, 100, 50)).save(path)
+        (frame,) = decode(path).frames
+        np.testing.assert_allclose(frame.mean((0, 1)), (200, 100, 50), atol=4, err_msg=suffix)
+    assert ".avif" in listing.KINDS["picture"]
+
+
+def test_our_limit_of_pixels_decides_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png").pixels == 1200
+    with pytest.raises(MediaError, match="40 x 30 pixels, more than 300"):
+        decode(tmp_path / "a.png", max_pixels=300)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("size, whole", [
+    (0, True), (0x7FFFFFFF, True), (0x7FFFF024, True), (2**32 - 1, True), (1, True), (2, False),
+])  # fmt: skip
+def test_sizes_that_a_pipe_leaves(tmp_path: Path, size: int, whole: bool) -> None:
+    path = mediafiles.write(tmp_path / "a.wav", sound=mediafiles.tone(300), sound_codec="pcm_s16le")
+    data = bytearray(path.read_bytes())
+    size = len(data) - 8 + size if 0 < size < 9 else size
+    data[4:8] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+    if whole:
+        assert decode(path).sound.size > RATE * 0.9
+        return
+    with pytest.raises(MediaError, match="truncated"):
+        decode(path)
 
 
 def test_absent_modalities_are_no_error(tmp_path: Path) -> None:

@@ -108,3 +108,23 @@ def test_several_runs_at_once() -> None:
     for thread in threads:
         thread.join()
     assert found == [{i: i for i in range(5)}, {i: i + 1 for i in range(5)}]
+
+
+def test_a_pause_of_the_taker_costs_no_result() -> None:
+    items = ["__import__('time').sleep(0.2)"] * 4
+    found = []
+    for _, result in run(eval, items, workers=2, seconds=1.5):
+        found.append(result)
+        if len(found) == 1:
+            time.sleep(3)  # what was finished meanwhile is long overdue
+    assert found == [None] * 4
+
+
+def test_workers_that_never_get_ready_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from m3tr.errors import InputError
+    from m3tr.features import pool
+
+    monkeypatch.setattr(pool, "BOOT", "import time; time.sleep(60)")
+    monkeypatch.setattr(pool, "START_SECONDS", 0.3)
+    with pytest.raises(InputError, match="die at their start"):
+        list(run(eval, ["1"], workers=1, seconds=30))

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,13 +13,17 @@ import mediafiles
 import numpy as np
 import pytest
 from av.stream import Disposition
+from corpus import INNER
 from PIL import Image
 
 from m3tr.features.media import Media, MediaError, Wanted, read
+from m3tr.features.packets import LostError
 from m3tr.features.pictures import upright
+from m3tr.features.pool import run
 from m3tr.features.settings import LimitSettings
 
 RATE = 16_000
+DATA_BYTES = 140_000_000  # the double of what a worker takes for itself
 
 
 def mux(
@@ -143,15 +148,152 @@ def test_too_long(tmp_path: Path) -> None:
     assert "features.limits.max_duration_s" in caught.value.remedy
 
 
-def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def empty(*_: object) -> None:
-        raise av.error.MemoryError(12, "Cannot allocate memory")
+def test_too_little_memory(tmp_path: Path) -> None:
+    small = mediafiles.write(tmp_path / "a.mp4", mediafiles.plain((9, 99, 9), 3))
+    large = mediafiles.write(
+        tmp_path / "a.mkv", mediafiles.plain((9, 99, 9), 1, (7680, 4320)), codec="mjpeg",
+        pixels="yuvj420p",
+    )  # fmt: skip
+    # 100 MB of RGB for the large one, in one piece
+    settings = {"workers": 1, "seconds": 120.0, "memory": DATA_BYTES}
+    ends = dict(run(partial(read, wanted=Wanted(side=None)), [small, large, small], **settings))
+    assert isinstance(ends[0], Media) and isinstance(ends[2], Media), "the worker lives on"
+    assert ends[1].kind == "raised" and "more memory" in ends[1].message
+    assert "features.limits.max_memory" in ends[1].message
+
+
+def test_packets_that_come_differently_are_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise LostError
 
     path = mediafiles.write(tmp_path / "a.mp4", mediafiles.plain((9, 99, 9), 3))
-    monkeypatch.setattr("m3tr.features.frames._Reader.groups", empty)
-    with pytest.raises(MediaError, match="memory") as caught:
+    monkeypatch.setattr("m3tr.features.packets.Supply.run", lost)
+    with pytest.raises(MediaError, match="other packets") as caught:
         read(path, Wanted())
-    assert "features.limits.max_memory" in caught.value.remedy
+    assert not INNER.search(str(caught.value))
+
+
+def noise(n: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 255, (n, 48, 64, 3), np.uint8))
+
+
+def outcome(path: Path, **wanted: float) -> str:
+    """ "v", "a", "va", or the reason of a refusal."""
+    try:
+        media = read(path, Wanted(**wanted))
+    except MediaError as error:
+        return error.reason
+    return "v" * bool(media.frames) + "a" * bool(media.sound.size)
+
+
+def test_sound_that_cannot_be_mixed_leaves_the_picture(tmp_path: Path) -> None:
+    path = mediafiles.write(
+        tmp_path / "a.avi", noise(40), mediafiles.tone(300, 4), codec="mjpeg", pixels="yuvj420p",
+        sound_codec="pcm_s16le",
+    )  # fmt: skip
+    whole = read(path, Wanted())
+    data = bytearray(path.read_bytes())
+    at = data.index(b"strf", data.index(b"auds")) + 8
+    struct.pack_into("<H", data, at + 2, 100)  # channels: more than the resampler knows
+    struct.pack_into("<H", data, at + 12, 200)  # bytes of a sample of all of them
+    path.write_bytes(data)
+    media = read(path, Wanted())
+    assert "resampled" in media.broken["audio"] and not media.sound.size
+    assert not INNER.search(media.broken["audio"])
+    np.testing.assert_array_equal(np.stack(media.frames), np.stack(whole.frames))
+
+
+def test_a_longer_subtitle_promises_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        words = container.add_stream("subrip")
+        words.codec_context.subtitle_header = b"[Script Info]\n[V4+ Styles]\n[Events]\n"
+        for i, picture in enumerate(noise(30)):
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts, frame.time_base = i, Fraction(1, 10)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for second in (0, 20):
+            packet = av.Packet(b"end")
+            packet.stream, packet.time_base = words, Fraction(1, 1000)
+            packet.pts = packet.dts = 1000 * second
+            packet.duration = 1000
+            container.mux(packet)
+    with av.open(str(path)) as container:
+        assert container.duration > 20 * av.time_base
+    assert outcome(path) == outcome(path, sample_rate=0) == "v"
+
+
+@pytest.mark.parametrize("name, codec, options", [
+    ("a.aac", "aac", {}), ("a.mp3", "libmp3lame", {"write_xing": "0", "id3v2_version": "0"}),
+])  # fmt: skip
+def test_a_length_guessed_from_the_bit_rate_promises_nothing(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path, parts = tmp_path / name, b""
+    for seconds, bits in ((10, 16_000), (20, 64_000)):
+        wave = np.random.default_rng(0).uniform(-1, 1, (1, seconds * RATE)).astype(np.float32)
+        with av.open(str(path), "w", options=options) as container:
+            track = container.add_stream(codec, rate=RATE, layout="mono")
+            track.bit_rate = bits
+            frame = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+            frame.sample_rate, frame.pts = RATE, 0
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+        parts += path.read_bytes()
+    path.write_bytes(parts)
+    with av.open(str(path)) as container:
+        assert container.duration > 45 * av.time_base, "the guess is wrong"
+    assert outcome(path) == "a"
+    assert read(path, Wanted(frames=0, sound_seconds=2)).seconds == pytest.approx(30, abs=0.5)
+
+
+def test_each_stream_is_held_to_its_own_promise(tmp_path: Path) -> None:
+    path = mediafiles.write(
+        tmp_path / "a.avi", noise(20), mediafiles.tone(300, 4), codec="mjpeg", pixels="yuvj420p",
+        sound_codec="pcm_s16le",
+    )  # fmt: skip
+    data = bytearray(path.read_bytes())
+    assert outcome(path) == "va" and outcome(path, sample_rate=0) == "v"
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, 40)  # frames
+    path.write_bytes(data)
+    told = "truncated: 4.0 s promised, 2.0 s readable"
+    assert read(path, Wanted()).broken == {"visual": told}
+    assert outcome(path) == outcome(path, frames=0) == "a"
+    assert outcome(path, sample_rate=0) == told
+
+
+def test_a_container_cut_short_is_refused_whatever_is_wanted(tmp_path: Path) -> None:
+    path = mediafiles.write(tmp_path / "a.mkv", noise(40), mediafiles.tone(300, 4))
+    path.write_bytes(path.read_bytes()[: int(0.4 * path.stat().st_size)])
+    for wanted in ({}, {"frames": 0}, {"sample_rate": 0}):
+        assert outcome(path, **wanted).startswith("truncated: 4."), wanted
+    assert outcome(path, frames=0, sound_seconds=1) == "a", "all that is wanted is there"
+    path = mediafiles.write(tmp_path / "b.mkv", noise(15), mediafiles.tone(300, 4))
+    assert outcome(path) == "va" and outcome(path, sample_rate=0) == "v"
+
+
+@pytest.mark.parametrize("name, sound", [
+    ("a.mp4", "aac"), ("a.mkv", "aac"), ("a.ts", "mp2"), ("a.wav", "pcm_s16le"), ("a.aac", "aac"),
+    ("a.mp3", "libmp3lame"),
+])  # fmt: skip
+def test_the_length_is_that_of_the_file_whatever_is_wanted(
+    tmp_path: Path, name: str, sound: str
+) -> None:
+    moving = noise(200) if name in ("a.mp4", "a.mkv", "a.ts") else None
+    path = mediafiles.write(
+        tmp_path / name, moving, mediafiles.tone(300, 8), sound_codec=sound, rate=25
+    )
+    everything = [Wanted(sound_seconds=2), Wanted(frames=0, sound_seconds=2)]
+    everything += [Wanted(sample_rate=0)] if moving else []
+    for wanted in everything:
+        assert read(path, wanted).seconds == pytest.approx(8, abs=0.2), wanted
+        with pytest.raises(MediaError, match="s long, more than 5"):
+            read(path, wanted, LimitSettings(max_duration_s=5))
 
 
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:

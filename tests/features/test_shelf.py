@@ -82,6 +82,39 @@ def test_a_damaged_shard_counts_as_absent_and_is_removed(tmp_path: Path) -> None
     assert not second.exists() and key(15) not in Shelf(tmp_path)
 
 
+def test_what_cannot_be_read_just_now_is_not_removed(tmp_path: Path) -> None:
+    shelf = fill(tmp_path, range(10))
+    (path,) = tmp_path.glob("shard-*.parquet")
+    path.rename(tmp_path / "aside")
+    path.mkdir()  # reading it is an error of the system, not of the content
+    with pytest.raises((OSError, KeyError)):
+        shelf.take([key(1)])
+    path.rmdir()
+    (tmp_path / "aside").rename(path)
+    check(Shelf(tmp_path), range(10))
+
+
+def test_readers_beside_processes_that_merge(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_shelf import fill
+for start in range(100, 1000, 40):
+    fill(Path(sys.argv[2]), range(start, start + 40), per_shard=2).close()
+"""
+    fill(tmp_path, range(100), per_shard=2)
+    reader = Shelf(tmp_path)
+    here = str(Path(__file__).parent)
+    writer = subprocess.Popen([sys.executable, "-c", code, here, str(tmp_path)])
+    looks = 0
+    while writer.poll() is None:
+        check(reader, range(100))
+        check(Shelf(tmp_path), range(100))
+        looks += 1
+    assert writer.returncode == 0 and looks > 2
+
+
 def test_leftovers_of_killed_writers_are_neither_read_nor_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

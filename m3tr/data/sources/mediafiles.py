@@ -11,7 +11,7 @@ from m3tr.data.boxes import account
 # in the order of choice: a film says more than its cover, that more than its sound
 KINDS = {
     "video": ".mp4 .m4v .mov .webm .mkv .avi .flv .wmv .mpg .mpeg .ts .3gp",
-    "picture": ".jpg .jpeg .png .webp .bmp .gif",
+    "picture": ".jpg .jpeg .png .webp .avif .bmp .gif",
     "sound": ".wav .mp3 .m4a .aac .flac .ogg .opus",
 }
 SMALLEST = 8  # bytes of an empty box
