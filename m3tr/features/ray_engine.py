@@ -7,7 +7,8 @@ Device and precision are the driver's: tokens are filed under its fingerprint, w
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from m3tr.features.engine import Job, LocalEngine, Outcome
 from m3tr.features.settings import FeatureSettings
 
 FILES_A_BATCH = 32
+RAISED = re.compile(r"(?!ray\.)[A-Za-z_][\w.]*(Error|Exception): ")
 
 
 class RayEngine:
@@ -132,22 +134,29 @@ def _placed(settings: FeatureSettings, need: set[str], seen: float) -> tuple[Fea
 def _told(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows as they come; whatever ends them early becomes one sentence."""
     rows = iter(rows)
-    while True:
-        try:
-            row = next(rows, None)
-        except Exception as error:  # Ray raises many kinds
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            last = lines[-1][:160].rstrip(".: ") if lines else type(error).__name__
-            raise InputError(
-                f"params.yaml: features.engine is 'ray', and Ray ended early ({last}); run the "
-                "stage again (what is in the cache stays), lower features.workers if memory ran "
-                "out, or set features.engine to 'local'"
-            ) from error
-        if row is None:
-            return
-        if row["mistake"]:
-            raise InputError(row["mistake"])
-        yield row
+    try:
+        while (row := _next(rows)) is not None:
+            if row["mistake"]:
+                raise InputError(row["mistake"])
+            yield row
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()  # while Ray is there: its own clean-up fails afterwards, with a trace
+
+
+def _next(rows: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return next(rows, None)
+    except Exception as error:  # Ray raises many kinds
+        # its messages hold traces and advice: the last line that names an exception is the cause
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        named = [line for line in lines if RAISED.match(line)]
+        told = (named or lines[:1] or [type(error).__name__])[-1][:160].rstrip(".: ")
+        raise InputError(
+            f"params.yaml: features.engine is 'ray', and Ray ended early ({told}); run the "
+            "stage again (what is in the cache stays), lower features.workers if memory ran "
+            "out, or set features.engine to 'local'"
+        ) from error
 
 
 class _Actor:

@@ -253,7 +253,9 @@ def test_tables_that_are_missing_or_unusable(folder):
         load(folder)
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\ufeff\ufffd"), max_size=12)
+# \x1c to \x1f are white space to Python alone
+ODD = "\0\r\x1c\x1d\x1e\x1f\ufeff\ufffd"
+cells = st.text(st.characters(codec="utf-8", exclude_characters=ODD), max_size=12)
 
 
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=5), st.sampled_from(",;\t"))

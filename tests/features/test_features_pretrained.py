@@ -38,7 +38,7 @@ def test_a_vision_token_a_frame(checkpoints: dict[str, str], family: str) -> Non
 def test_the_decoder_is_asked_for_what_the_checkpoint_reads(checkpoints: dict[str, str]) -> None:
     both = build(settings(visual=checkpoints["clip"], audio=checkpoints["clap"]), text=False)
     assert (both.wanted.frames, both.wanted.sample_rate) == (3, 48_000)
-    assert both.wanted.side == 72, "32 pixels on the shorter side of 9:20"
+    assert both.wanted.side == 1_920, "up to Full HD the processor sees frames as they are"
     clip = build(settings(visual=checkpoints["videomae"]), audio=False, text=False)
     assert (clip.wanted.frames, clip.wanted.sample_rate) == (4, 0) and clip.audio is None
     plain = build(settings(), visual=False)

@@ -130,13 +130,28 @@ def test_a_mistake_in_a_batch_keeps_its_sentence(monkeypatch: pytest.MonkeyPatch
 def test_what_ends_ray_early_is_one_sentence() -> None:
     def rows() -> Iterator[dict[str, Any]]:
         yield {"mistake": "", "index": 0}
-        raise RuntimeError("The actor died\n  trace\nOut of memory.")
+        raise RuntimeError("died\n  trace\nRuntimeError: Out of memory.\nTo retry: configure Ray")
 
     told = ray_engine._told(rows())
     assert next(told)["index"] == 0
-    with pytest.raises(InputError, match="features.engine is 'ray'.*Out of memory.*'local'") as e:
+    with pytest.raises(InputError, match="engine is 'ray'.*: Out of memory\\).*'local'") as e:
         next(told)
     assert "\n" not in str(e.value)
+
+
+def test_what_is_left_is_closed_at_once() -> None:
+    closed = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            yield {"mistake": "give another name"}
+        finally:
+            closed.append(True)
+
+    left = rows()  # somebody still holds it
+    with pytest.raises(InputError, match="another name"):
+        next(ray_engine._told(left))
+    assert closed
 
 
 def test_without_ray_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
