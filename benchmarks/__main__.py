@@ -14,6 +14,7 @@ NAMES = {
     "epoch": "seconds of a training epoch of the point process, beside easy-tpp",
     "extract": "videos a second with a ViT-base checkpoint, ours and OpenCV frame by frame",
     "extract_memory": "peak memory of the features stage over 1,000 and 10,000 videos",
+    "extract_ray": "feature extraction on one process, on two and on Ray actors",
     "extract_warm": "the features stage on a grown dataset, beside its first run",
     "hawkes_likelihood": "time of the Hawkes log likelihood and its derivatives, beside tick's",
     "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
