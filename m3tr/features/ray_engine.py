@@ -81,6 +81,7 @@ class RayEngine:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told by the stage
         need = {m for job in jobs for m in job.modalities}
         visual, audio = "visual" in need, "audio" in need
         settings, gpus = _placed(self.settings, need, self.ray.cluster_resources().get("GPU", 0))
