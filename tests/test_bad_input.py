@@ -210,6 +210,20 @@ ROWS: dict[str, tuple[str, dict[str, pl.Expr], str, str]] = {
 }
 
 
+def test_rows_that_the_import_set_aside_count_too(
+    workspace: Path, m3tr: Callable[[str], Told]
+) -> None:
+    from m3tr.data import quarantine
+
+    rows = [("videos", i, f"lost{i}", "video_id is missing", "fill in video_id") for i in range(9)]
+    known = pl.DataFrame(rows, schema=quarantine.SCHEMA, orient="row")
+    known.head(4).write_parquet(workspace / "data/rejected.parquet")
+    assert m3tr("ingest").status == 0  # 4 of 44
+    known.write_parquet(workspace / "data/rejected.parquet")
+    sentence = m3tr("ingest").sentence
+    assert "9 of 49 rows" in sentence and "row 0 (video_id is missing)" in sentence
+
+
 @pytest.mark.parametrize(("name", "columns", "reason", "remedy"), ROWS.values(), ids=ROWS.keys())
 def test_too_many_bad_rows_stop_the_pipeline(
     workspace: Path,

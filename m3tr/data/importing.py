@@ -68,6 +68,11 @@ def import_dataset(
         raise InputError(f"no source is called {source!r}; use one of {', '.join(SOURCES)}.")
     if not src.is_dir():
         raise InputError(f"{src}: no such folder; name the folder that holds the tables.")
+    if source == "own-data" and dst.resolve().is_relative_to(src.resolve()):
+        raise InputError(
+            f"{dst}: the workspace lies in the folder of the media, and its copies would be taken "
+            "for media too; name a workspace outside."
+        )
     _refuse_existing(final, force)
     loaded = _load(source, src, drop, target)
     _refuse_empty(loaded, src)
@@ -109,7 +114,7 @@ def import_dataset(
 
 def _refuse_existing(final: Path, force: bool) -> None:
     if final.exists() and not force:
-        raise InputError(f"{final}: exists already; name another workspace, or force its renewal.")
+        raise InputError(f"{final}: exists already; name another workspace, or use --force.")
 
 
 @contextmanager

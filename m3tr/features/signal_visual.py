@@ -37,7 +37,9 @@ class SignalVisual:
         small = [_resize(frame) for frame in frames]
         pixels = np.stack([np.asarray(image) for image in small])
         rgb = np.divide(pixels, np.float32(255), dtype=np.float32)
-        grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+        # no product of matrices: its last bits depend on where the array lies in memory
+        red, green, blue = (rgb[..., i] for i in range(3))
+        grey = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
         pairs = grey[:, :, ::2] + grey[:, :, 1::2]
         half = (pairs[:, ::2] + pairs[:, 1::2]) / 4
         hsv = np.stack([np.asarray(image.convert("HSV")) for image in small])

@@ -1,6 +1,7 @@
 """A folder of media files with tables of one's own: dialects, encodings, times, media by name."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -270,3 +271,8 @@ def test_what_a_csv_writer_writes_is_read(tmp_path_factory, rows, separator):
     table = delimited.read(path)
     blank = [tuple(c if c and c.strip() else None for c in row) for row in table.frame.rows()]
     assert blank == expected
+
+
+def test_a_workspace_among_the_media_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="outside"):
+        import_dataset("own-data", tmp_path, tmp_path / "workspaces/mine")

@@ -173,3 +173,9 @@ def test_a_full_gpu_is_told(checkpoints: dict[str, str], monkeypatch: pytest.Mon
     monkeypatch.setattr(encoder.network.checkpoint.model, "forward", full)  # type: ignore[union-attr]
     with pytest.raises(InputError, match="lower features.batch_size"):
         network(encoder, [PICTURES])
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "a/b/c"])
+def test_a_path_that_leads_nowhere_is_told_as_one(name: str) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        build(settings(visual=name), audio=False, text=False)

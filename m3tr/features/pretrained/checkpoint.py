@@ -127,6 +127,8 @@ def load(name: str, modality: str, settings: FeatureSettings) -> Checkpoint:
     if not is_torch_available():  # a decoding worker imported transformers without torch
         raise RuntimeError("build the encoders before preparing anything in this process")
     where, dtype = torch.device(device(settings)), getattr(torch, precision(settings))
+    if _looks_like_a_folder(name):
+        raise refused(name, modality, "there is no such folder, seen from where m3tr runs")
     preparer = _preparer(name, modality)
     try:
         with _quiet():
@@ -187,6 +189,12 @@ def short(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     first = lines[0].split(". ")[0] if lines else type(error).__name__
     return first[:160].rstrip(".: ")
+
+
+def _looks_like_a_folder(name: str) -> bool:
+    """Whether the name is a path that leads nowhere, and not a hub id."""
+    path = Path(name)
+    return not path.is_dir() and (path.is_absolute() or name.startswith(".") or len(path.parts) > 2)
 
 
 def _pickled(name: str) -> str:
