@@ -155,7 +155,7 @@ def test_nothing_is_overwritten_unasked(m3tr: Call, simulated: Path, tmp_path: P
     table = tmp_path / "data/videos.parquet"
     before = table.stat().st_mtime_ns, table.read_bytes()
     told = sentence(m3tr(*arguments))
-    assert "data: exists already; name another workspace, or force" in told
+    assert "data: exists already; name another workspace, or use --force" in told
     told = sentence(m3tr("simulate", "--out", tmp_path, "--videos", 3, "--no-media"))
     assert "videos.parquet exists; choose another folder" in told
     assert (table.stat().st_mtime_ns, table.read_bytes()) == before

@@ -245,7 +245,7 @@ def test_tables_that_are_missing_or_unusable(folder):
         load(folder)
     (folder / "feedback.csv").write_text("video_id,time,kind\nz,2024-01-02,view\n")
     with pytest.raises(InputError, match="row 0 of feedback.csv: video_id is not in the videos"):
-        import_dataset("own-data", folder, folder / "w")
+        import_dataset("own-data", folder, folder.parent / "w")
     (folder / "feedback.csv").unlink()
     with pytest.raises(InputError, match="neither of feedback.csv"):
         load(folder)
