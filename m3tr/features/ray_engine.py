@@ -92,12 +92,14 @@ class RayEngine:
             {"index": i, "path": os.fsencode(job.path), "modalities": ",".join(job.modalities)}
             for i, job in enumerate(jobs)
         ]
-        size = max(1, min(FILES_A_BATCH, -(-len(rows) // actors)))
+        # small enough that no actor is left with the last of the work
+        size = max(1, min(FILES_A_BATCH, -(-len(rows) // (4 * actors))))
         outcomes = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
             _Actor,
             fn_constructor_args=(settings, visual, audio),
             batch_size=size,
-            compute=ray.data.ActorPoolStrategy(size=actors),
+            # by default the actor that is up first is given the work of the others too
+            compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=1 if gpus else 0,
         )
