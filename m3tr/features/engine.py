@@ -5,17 +5,15 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from m3tr.features.encoders import Encoders, MediaEncoder, Network
 from m3tr.features.media import REPLACE
 from m3tr.features.pool import Failure, Pool
 from m3tr.features.settings import FeatureSettings
-from m3tr.features.worker import MediaResult, MediaTask, handle
+from m3tr.features.worker import MediaTask, Outcome, handle
 
 HUNG_FACTOR, HUNG_SECONDS = 3.0, 20.0  # wall time allowed: 3 x the processor time + 20 s
 NICE = 5  # of decoding beside a network
@@ -28,26 +26,6 @@ class Job:
 
     path: Path
     modalities: tuple[str, ...]
-
-
-@dataclass
-class Outcome:
-    """What became of a job.
-
-    Attributes
-    ----------
-    tokens : dict of str to ndarray (T, D) float32
-        Of the wanted modalities that the file has.
-    pixels, seconds : int, float
-        Its largest picture, its length.
-    broken : dict of str to (reason, remedy)
-        Wanted modalities that cannot be read.
-    """
-
-    tokens: dict[str, np.ndarray] = field(default_factory=dict)
-    pixels: int = 0
-    seconds: float = 0.0
-    broken: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class LocalEngine:
@@ -84,8 +62,7 @@ class LocalEngine:
         results = ((index, _result(result, jobs[index])) for index, result in self.pool.run(tasks))
         networks = self._networks()
         if not networks:
-            for index, result in results:
-                yield index, Outcome(result.prepared, result.pixels, result.seconds, result.broken)
+            yield from results
             return
         with ExitStack() as stack:
             # decoding goes on while a network computes
@@ -119,22 +96,22 @@ def workers(settings: FeatureSettings) -> int:
     return settings.workers or os.cpu_count() or 1
 
 
-def _result(result: MediaResult | Failure, job: Job) -> MediaResult:
+def _result(result: Outcome | Failure, job: Job) -> Outcome:
     if not isinstance(result, Failure):
         return result
     told = f"{TOLD[result.kind]} ({result.message})", REPLACE
-    return MediaResult(broken=dict.fromkeys(job.modalities, told))
+    return Outcome(broken=dict.fromkeys(job.modalities, told))
 
 
 def _batches(
-    results: Iterator[tuple[int, MediaResult]], rows: int
-) -> Iterator[list[tuple[int, MediaResult]]]:
+    results: Iterator[tuple[int, Outcome]], rows: int
+) -> Iterator[list[tuple[int, Outcome]]]:
     """Results in lists that hold at least `rows` tokens to come, but for the last one."""
-    batch: list[tuple[int, MediaResult]] = []
+    batch: list[tuple[int, Outcome]] = []
     size = 0
     for index, result in results:
         batch.append((index, result))
-        size += sum(len(prepared) for prepared in result.prepared.values())
+        size += sum(len(prepared) for prepared in result.arrays.values())
         if size >= rows:
             yield batch
             batch, size = [], 0
@@ -143,19 +120,14 @@ def _batches(
 
 
 def _encode(
-    batch: list[tuple[int, MediaResult]], networks: dict[str, Network]
+    batch: list[tuple[int, Outcome]], networks: dict[str, Network]
 ) -> Iterator[tuple[int, Outcome]]:
-    outcomes = [
-        Outcome(dict(result.prepared), result.pixels, result.seconds, result.broken)
-        for _, result in batch
-    ]
     for m, network in networks.items():
-        have = [outcome for outcome in outcomes if m in outcome.tokens]
+        have = [outcome for _, outcome in batch if m in outcome.arrays]
         if have:
-            for outcome, tokens in zip(have, network([o.tokens[m] for o in have]), strict=True):
-                outcome.tokens[m] = tokens
-    for (index, _), outcome in zip(batch, outcomes, strict=True):
-        yield index, outcome
+            for outcome, tokens in zip(have, network([o.arrays[m] for o in have]), strict=True):
+                outcome.arrays[m] = tokens
+    yield from batch
 
 
 class _Ahead:

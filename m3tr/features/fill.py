@@ -10,10 +10,11 @@ import polars as pl
 
 from m3tr.features.cache import Cache, text_key
 from m3tr.features.encoders import build
-from m3tr.features.engine import Job, LocalEngine, Outcome, workers
-from m3tr.features.media import MediaError, check_duration, check_pixels, locate
+from m3tr.features.engine import Job, LocalEngine, workers
+from m3tr.features.media import MediaError, check_area, check_duration, locate
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.shelf import Entry
+from m3tr.features.worker import Outcome
 from m3tr.progress import track
 
 MEDIA = ("visual", "audio")
@@ -115,7 +116,7 @@ class Filler:
                     for row in rows:
                         keys[m][row] = ()
                     continue
-                tokens = outcome.tokens.get(m, np.zeros((0, 0), np.float32))
+                tokens = outcome.arrays.get(m, np.zeros((0, 0), np.float32))
                 self.cache.shelves[m].add(digest, Entry(tokens, outcome.pixels, outcome.seconds))
             for reason, remedy in set(outcome.broken.values()):
                 self._refuse(rows, reason, remedy)
@@ -168,10 +169,10 @@ class Filler:
             shelves = [self.cache.shelves[m] for m in keys if digest in self.cache.shelves[m]]
             facts = [shelf.facts(digest) for shelf in shelves]
             try:
-                check_pixels(max((pixels for pixels, _ in facts), default=0), 1, limits)
+                check_area(max((pixels for pixels, _ in facts), default=0), limits)
                 check_duration(max((seconds for _, seconds in facts), default=0.0), limits)
             except MediaError as error:
-                self._refuse(rows, error.reason.replace(" x 1 pixels", " pixels"), error.remedy)
+                self._refuse(rows, error.reason, error.remedy)
                 todo.pop(digest, None)
                 for m in keys:
                     for row in rows:

@@ -173,9 +173,14 @@ def locate(root: Path, media: str, limits: LimitSettings) -> Path:
 
 def check_pixels(width: int, height: int, limits: LimitSettings) -> None:
     """Refuse a picture of more than `limits.max_pixels` pixels."""
-    if width * height > limits.max_pixels:
+    check_area(width * height, limits, f"{width} x {height}")
+
+
+def check_area(pixels: int, limits: LimitSettings, shown: str | None = None) -> None:
+    """As `check_pixels`, where only the product is known; `shown` says it in the sentence."""
+    if pixels > limits.max_pixels:
         raise LimitError(
-            f"a picture of {width} x {height} pixels, more than {limits.max_pixels}",
+            f"a picture of {shown or pixels} pixels, more than {limits.max_pixels}",
             "re-encode it smaller or raise features.limits.max_pixels",
         )
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from m3tr.errors import InputError
 from m3tr.features.encoders import SIGNAL, build
-from m3tr.features.engine import Job, LocalEngine, Outcome
+from m3tr.features.engine import Job, LocalEngine
 from m3tr.features.settings import FeatureSettings
+from m3tr.features.worker import Outcome
 
 FILES_A_BATCH = 32
 RAISED = re.compile(r"(?!ray\.)[A-Za-z_][\w.]*(Error|Exception): ")
@@ -199,7 +200,7 @@ class _Actor:
             rows["pixels"].append(outcome.pixels)
             rows["seconds"].append(float(outcome.seconds))
             for m in ("visual", "audio"):
-                tokens = outcome.tokens.get(m)
+                tokens = outcome.arrays.get(m)
                 rows[m].append(b"" if tokens is None else tokens.astype("<f4").tobytes())
                 rows[f"{m}_dimension"].append(0 if tokens is None else tokens.shape[1])
                 rows[f"{m}_broken"].append("\0".join(outcome.broken.get(m, ())))
@@ -218,7 +219,7 @@ def _outcome(row: dict[str, Any]) -> Outcome:
     for m in ("visual", "audio"):
         dimension = int(row[f"{m}_dimension"])
         if dimension:
-            outcome.tokens[m] = np.frombuffer(row[m], "<f4").reshape(-1, dimension).copy()
+            outcome.arrays[m] = np.frombuffer(row[m], "<f4").reshape(-1, dimension).copy()
         if row[f"{m}_broken"]:
             reason, remedy = row[f"{m}_broken"].split("\0")
             outcome.broken[m] = (reason, remedy)

@@ -25,28 +25,29 @@ class MediaTask:
 
 
 @dataclass
-class MediaResult:
-    """What one file gave.
+class Outcome:
+    """What became of one file.
 
     Attributes
     ----------
-    prepared : dict of str to ndarray (T, ...)
-        By modality; a modality that the file does not have is left out.
+    arrays : dict of str to ndarray (T, ...)
+        Of the wanted modalities that the file has: as prepared here, as tokens (T, D) float32 once
+        an engine gives it.
     pixels, seconds : int, float
         Its largest picture, its length.
     broken : dict of str to (reason, remedy)
-        Modalities that cannot be read.
+        Wanted modalities that cannot be read.
     """
 
-    prepared: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
     pixels: int = 0
     seconds: float = 0.0
     broken: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def handle(task: MediaTask) -> MediaResult:
+def handle(task: MediaTask) -> Outcome:
     """Decode and prepare one file; a broken file is a result, not an exception."""
-    result = MediaResult()
+    result = Outcome()
     wanted = {m for m in ("visual", "audio") if getattr(task, m) is not None}
     try:
         media = read(task.path, task.wanted, task.limits)
@@ -56,7 +57,7 @@ def handle(task: MediaTask) -> MediaResult:
     result.pixels, result.seconds = media.pixels, media.seconds
     result.broken = {m: (why, REPLACE) for m, why in media.broken.items() if m in wanted}
     if media.frames and task.visual is not None:
-        result.prepared["visual"] = task.visual(media.frames)
+        result.arrays["visual"] = task.visual(media.frames)
     if media.sound.size and task.audio is not None:
-        result.prepared["audio"] = task.audio(media.sound)
+        result.arrays["audio"] = task.audio(media.sound)
     return result
