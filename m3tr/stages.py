@@ -24,6 +24,7 @@ from m3tr.workspace import (
     TRAJECTORIES,
     Report,
     read_arrays,
+    read_encoders,
     read_features,
     read_queries,
     read_report,
@@ -172,48 +173,46 @@ def trajectories(workspace: Path) -> Report:
 def bank(workspace: Path) -> Report:
     """The memory bank of training videos, and a check of what it shows to whom."""
     import numpy as np
+    from safetensors.numpy import save_file
 
-    from m3tr.data.duplicates import near_duplicates
-    from m3tr.data.windows import growth_curves
-    from m3tr.memory.bank import Bank, Keys
+    from m3tr.data.settings import days
+    from m3tr.hawkes.process import MambaHawkes
+    from m3tr.memory.bank import Bank
     from m3tr.memory.contract import violations
     from m3tr.memory.keys import KeyMaker
+    from m3tr.model.remember import items_of, outcomes, younger_representations
 
     with running("bank", workspace) as (params, report):
-        from safetensors.numpy import save_file
-
         videos, feedback, examples = read_tables(workspace)
         content = read_features(workspace, examples).embeddings()
         x_s = read_x_s(workspace)
+        mhp = MambaHawkes.load(workspace / TRAJECTORIES / "mhp")
         train = np.flatnonzero(examples["split"].to_numpy() == "train")
-        maker = KeyMaker().fit(x_s[train], {m: e[train] for m, e in content.items()})
-        keys = maker.keys(x_s, content)
-        identity = [c for c in ("video_id", "title", "creator_id", "media") if c in videos.columns]
-        groups = near_duplicates(videos)
-        rows = examples.join(groups, on="video_id", how="left", maintain_order="left")
-        items = rows.select("video_id", "known_at", "group").join(
-            videos.select(identity), on="video_id", how="left", maintain_order="left"
+        past, age = examples[train.tolist()], params.task.observe.age
+        ages = params.bank.younger(None if age is None else days(age))
+        younger = younger_representations(mhp, feedback, past, ages)
+        own = {m: e[train] for m, e in content.items()}
+        maker = KeyMaker().fit(x_s[train], own, younger)
+        memory = Bank.build(
+            items_of(past, videos),
+            maker.keys(x_s[train], own, younger),
+            {"x_s": x_s[train]} | outcomes(past, feedback, params.task.target),
+            fingerprints=read_encoders(workspace) | {"mhp": mhp.fingerprint()},
+            provenance={"dataset": params.name, "split": "train"},
         )
-        past = examples[train.tolist()]
-        values = {
-            "curve": growth_curves(feedback, past, params.task.target),
-            "increment": np.array(past["increment"].to_list()),
-        }
-        own = Keys(keys.trajectory[train], keys.content[train])
-        memory = Bank.build(items[train.tolist()], own, values)
         folder = workspace / BANK
         memory.save(folder)
         save_file(maker.arrays, folder / "keys.safetensors")
         causal = params.task.split == "temporal"
+        asked = items_of(examples, videos)
         found = memory.search(
-            keys,
+            maker.keys(x_s, content),
             params.bank.k,
-            params.bank.eta,
             known_by=examples["observed_at"].to_numpy() if causal else None,
-            exclude=rows["group"].to_numpy(),
+            exclude=memory.alike(asked),
         )
         held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
-        breaches = violations(memory, rows, found, held_out, causal)
+        breaches = violations(memory, asked, found, held_out, causal)
         report.rows = len(memory)
         report.figures = {
             "items": len(memory),
@@ -243,7 +242,7 @@ def train(workspace: Path) -> Report:
         forecaster, figures = fit(
             queries["train"],
             queries["validation"],
-            Bank.load(folder),
+            Bank.open(folder, {"mhp": mhp.fingerprint()}),
             KeyMaker.from_arrays(read_arrays(folder / "keys.safetensors", "bank")),
             mhp,
             list(mhp.kinds),

@@ -59,6 +59,18 @@ def read_features(workspace: Path, examples: pl.DataFrame) -> Any:
     return Features.load(workspace / FEATURES).select(examples["video_id"].to_list())
 
 
+def read_encoders(workspace: Path) -> dict[str, str]:
+    """Fingerprints of the encoders that made the features, by modality."""
+    from m3tr.features import parts
+
+    try:
+        return parts.read_encoders(workspace / FEATURES)
+    except (OSError, ValueError):
+        raise InputError(
+            f"{workspace / FEATURES} is missing or damaged: run the stage `features` first"
+        ) from None
+
+
 def read_x_s(workspace: Path) -> Any:
     """X_s of all examples, shape (N, D_s)."""
     return read_arrays(workspace / TRAJECTORIES / "x_s.safetensors", "trajectories")["x_s"]

@@ -22,6 +22,7 @@ DIMENSIONS = {"visual": (3, 6), "audio": (2, 5)}  # tokens, size of one
 HAWKES = {"decays": [0.05, 0.5, 5.0], "width": 8, "state": 4, "epochs": 2, "batch_size": 64}
 TRAIN = {"members": 2, "width": 8, "heads": 2, "hidden": 16, "epochs": 3, "batch_size": 32}
 BANK = {"eta": 0.5, "k": 4}
+YOUNGER = [0.25, 0.5]  # days
 
 
 @dataclass(frozen=True)
@@ -127,22 +128,20 @@ def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
     return {name: everything.select(r) for name, r in rows.items()}, mhp
 
 
-def make_bank(world: World, train: Any) -> tuple[Any, Any]:
+def make_bank(world: World, train: Any, mhp: Any) -> tuple[Any, Any]:
     """The bank of the training videos, and what made its keys."""
-    from m3tr.data.duplicates import near_duplicates
     from m3tr.memory.bank import Bank
     from m3tr.memory.keys import KeyMaker
+    from m3tr.model.remember import items_of, outcomes, younger_representations
 
     content = train.features.embeddings()
-    maker = KeyMaker().fit(train.x_s, content)
-    items = train.examples.select("video_id", "known_at").join(
-        near_duplicates(world.videos), on="video_id", how="left", maintain_order="left"
-    )
-    identity = train.videos.select("video_id", "title", "creator_id")
-    items = items.join(identity, on="video_id", how="left", maintain_order="left")
-    labels = np.array(train.examples["increment"].to_list())
-    values = {"x_s": train.x_s, "increment": labels}
-    return Bank.build(items, maker.keys(train.x_s, content), values), maker
+    younger = younger_representations(mhp, world.feedback, train.examples, YOUNGER)
+    maker = KeyMaker().fit(train.x_s, content, younger)
+    values = {"x_s": train.x_s} | outcomes(train.examples, world.feedback, world.task.target)
+    keys = maker.keys(train.x_s, content, younger)
+    fingerprints = {"mhp": mhp.fingerprint()}
+    items = items_of(train.examples, train.videos)
+    return Bank.build(items, keys, values, fingerprints=fingerprints), maker
 
 
 def train_forecaster(
@@ -155,7 +154,7 @@ def train_forecaster(
     from m3tr.training.settings import TrainSettings
 
     queries, mhp = make_queries(world, mhp)
-    bank, maker = make_bank(world, queries["train"])
+    bank, maker = make_bank(world, queries["train"], mhp)
     return fit(
         queries["train"],
         queries["validation"],

@@ -5,12 +5,45 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+IDENTITY = ("title", "creator_id", "media")
+
+
+def likenesses(videos: pl.DataFrame) -> pl.DataFrame:
+    """What two near-duplicates share: `text` (creator and title) and `media` (its path).
+
+    Titles are compared in lower case, letters and digits only; an empty one says nothing (null).
+
+    Parameters
+    ----------
+    videos : DataFrame
+        `title`, `creator_id`, `media` where there are any.
+
+    Returns
+    -------
+    DataFrame
+        `text`, `media` (String), in the order of `videos`.
+    """
+    blank = pl.lit(None, pl.String)
+    has = set(videos.columns)
+    title = (
+        pl.col("title")
+        .str.normalize("NFKC")
+        .str.to_lowercase()
+        .str.replace_all(r"[^\p{L}\p{N}]+", " ")
+        if "title" in has
+        else blank
+    ).str.strip_chars()
+    creator = pl.col("creator_id").fill_null("") if "creator_id" in has else pl.lit("")
+    text = pl.when(title != "").then(pl.concat_str(creator, title, separator="\x00"))
+    media = pl.col("media") if "media" in has else blank
+    # through a column of the table, or literals alone would make one row
+    return videos.with_columns(text.alias("text"), media.alias("media")).select("text", "media")
+
 
 def near_duplicates(videos: pl.DataFrame) -> pl.DataFrame:
     """Group videos that share a title and creator, or a media path.
 
-    Titles are compared in lower case, letters and digits only; an empty one says nothing. The
-    relation is closed: two videos that are alike to a third are in one group.
+    The relation is closed: two videos that are alike to a third are in one group.
 
     Parameters
     ----------
@@ -23,22 +56,7 @@ def near_duplicates(videos: pl.DataFrame) -> pl.DataFrame:
         `video_id`, `group` (Int64), sorted by `video_id`; groups are numbered by their first video.
     """
     ordered = videos.sort("video_id")
-    blank = pl.lit(None, pl.String)
-    has = set(ordered.columns)
-    title = (
-        pl.col("title")
-        .str.normalize("NFKC")
-        .str.to_lowercase()
-        .str.replace_all(r"[^\p{L}\p{N}]+", " ")
-        if "title" in has
-        else blank
-    ).str.strip_chars()
-    creator = pl.col("creator_id").fill_null("") if "creator_id" in has else pl.lit("")
-    keys = ordered.select(
-        pl.when(title != "").then(pl.concat_str(creator, title, separator="\x00")).alias("text"),
-        (pl.col("media") if "media" in has else blank).alias("media"),
-    ).with_row_index("i")
-
+    keys = likenesses(ordered).with_row_index("i")
     n = ordered.height
     edges = [
         keys.drop_nulls(key).select("i", pl.col("i").first().over(key).alias("j")).to_numpy()

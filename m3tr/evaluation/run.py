@@ -18,7 +18,7 @@ from m3tr.evaluation.report import Neighbour, Neighbourhood, write_report
 from m3tr.evaluation.settings import EvaluationSettings
 from m3tr.evaluation.table import results
 from m3tr.features.store import Features
-from m3tr.memory.bank import Neighbours
+from m3tr.memory.neighbours import Neighbours
 from m3tr.model.forecaster import Forecaster
 
 SHOWN = 6  # test videos whose neighbours are drawn

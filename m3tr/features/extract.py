@@ -87,7 +87,7 @@ def extract_to(
         raise InputError(f"{cache_dir}: the cache may not lie in {folder}; move it out")
     extraction = _Extraction(videos, data_dir, settings or FeatureSettings(), cache_dir)
     present = dict.fromkeys(MODALITIES, 0)
-    with PartWriter(folder, extraction.shapes()) as writer:
+    with PartWriter(folder, extraction.shapes(), extraction.encoders) as writer:
         for part in track(extraction.parts(), "writing features", -(-len(videos) // ROWS)):
             writer.write(part.ids, part.tokens, part.mask)
             for m, count in part.present_counts().items():
@@ -169,6 +169,11 @@ class _Extraction:
         ]
         return pl.DataFrame(rows, schema=quarantine.SCHEMA, orient="row")
 
+    @property
+    def encoders(self) -> dict[str, str]:
+        """Fingerprint of what makes each modality."""
+        return {m: self.fingerprints.get(m, "precomputed") for m in MODALITIES}
+
     def report(self, present: dict[str, int]) -> dict[str, Any]:
         """Counts for the stage's report."""
         return {
@@ -180,7 +185,7 @@ class _Extraction:
             "media_decoded": self.filler.tally.decoded,
             "texts_encoded": self.filler.tally.texts,
             "quarantined": len(self.quarantine()),
-            "encoders": {m: self.fingerprints.get(m, "precomputed") for m in MODALITIES},
+            "encoders": self.encoders,
             "engine": self.settings.engine,
             "seconds": round(time.monotonic() - self.start, 3),
         }

@@ -36,10 +36,14 @@ class PartWriter:
     folder : Path
     shapes : mapping
         (T, D) of every modality that some video has.
+    encoders : mapping, optional
+        Fingerprint of what made each modality.
     """
 
-    def __init__(self, folder: Path, shapes: Shapes) -> None:
-        self.folder, self.shapes = folder, dict(shapes)
+    def __init__(
+        self, folder: Path, shapes: Shapes, encoders: Mapping[str, str] | None = None
+    ) -> None:
+        self.folder, self.shapes, self.encoders = folder, dict(shapes), dict(encoders or {})
         self.videos = self.count = 0
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -72,6 +76,7 @@ class PartWriter:
             "videos": self.videos,
             "parts": self.count,
             "modalities": {m: told[m] for m in MODALITIES if m in told},
+            "encoders": self.encoders,
         }
         temporary = self.folder / f".{MANIFEST}.{os.getpid()}"
         temporary.write_text(json.dumps(manifest, indent=2) + "\n")
@@ -91,6 +96,11 @@ def read_manifest(folder: Path) -> tuple[int, dict[str, tuple[int, int]]]:
         raise ValueError(f"{MANIFEST} is not of version {VERSION}")
     shapes = {m: (s["tokens"], s["dimension"]) for m, s in manifest["modalities"].items()}
     return manifest["parts"], shapes
+
+
+def read_encoders(folder: Path) -> dict[str, str]:
+    """Fingerprint of what made each modality, as far as the folder knows; errors as above."""
+    return json.loads((folder / MANIFEST).read_text()).get("encoders", {})
 
 
 def column(tokens: np.ndarray, mask: np.ndarray) -> pl.Series:

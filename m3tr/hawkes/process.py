@@ -13,6 +13,7 @@ closed-form.
 All intensities are left limits: nothing at time `t` is seen by `lambda(t)`, ties included.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -241,6 +242,14 @@ class MambaHawkes(nn.Module):
         save_file(tensors, folder / "hawkes.safetensors")
         about = {"kinds": self.kinds, "settings": self.settings.model_dump()}
         (folder / "hawkes.json").write_text(json.dumps(about, indent=2) + "\n")
+
+    def fingerprint(self) -> str:
+        """A hex digest of all that decides what the process computes."""
+        digest = hashlib.sha256(self.settings.model_dump_json().encode())
+        digest.update(json.dumps(self.kinds).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def load(cls, folder: Path) -> "MambaHawkes":

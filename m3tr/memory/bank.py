@@ -1,17 +1,18 @@
-"""The memory bank: past videos, their keys, and what is remembered of them (docs/model.md, 4).
+"""The memory bank: past videos, their keys, and what is remembered of them (docs/retrieval.md).
 
 Notable:
-- one exact inner-product index over `[x_s_hat ; r_hat]`; the query carries the weights, so `eta`
-  is an argument of the search;
-- items lie in the order in which their outcome became known, so "known by then" is a range of ids;
-- near-duplicates of a query are never among its neighbours, and it still gets its k.
+- a bank is a value: its segments are never changed, an append gives a new bank, and whoever holds
+  the old one reads on;
+- one inner product scores trajectory and content; all weights are in the query, so `eta` and the
+  weights of the modalities are arguments of the search;
+- items of a segment lie in the order in which their outcome became known, so "known by then" is a
+  prefix;
+- who is left out is left out before the k best are chosen, so a query always gets its k.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,211 +20,284 @@ import numpy as np
 import polars as pl
 
 from m3tr.errors import InputError
-
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Unit keys of N videos, zero rows where there is nothing to compare.
-
-    Attributes
-    ----------
-    trajectory : ndarray, shape (N, D_s)
-    content : ndarray, shape (N, D_r)
-    """
-
-    trajectory: np.ndarray
-    content: np.ndarray
+from m3tr.memory import folder
+from m3tr.memory.identity import Identities
+from m3tr.memory.keys import Keys
+from m3tr.memory.manifest import Manifest
+from m3tr.memory.neighbours import Neighbours
+from m3tr.memory.search import best, cosines, places
+from m3tr.memory.segment import Segment
+from m3tr.memory.table import Table
+from m3tr.memory.weighing import joint, modality_weights, weigh
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """What a search found, best first.
-
-    Attributes
-    ----------
-    index : ndarray of int64, shape (Q, k)
-        Positions in the bank; -1 where fewer than k items were allowed.
-    score, trajectory, content : ndarray, shape (Q, k)
-        The combined similarity and its two cosines; 0 where `index` is -1.
-    """
-
-    index: np.ndarray
-    score: np.ndarray
-    trajectory: np.ndarray
-    content: np.ndarray
-
-    @property
-    def found(self) -> np.ndarray:
-        """True where there is a neighbour, shape (Q, k)."""
-        return self.index >= 0
-
-    def weights(self, weighting: str = "mean", temperature: float = 0.1) -> np.ndarray:
-        """Weights over the neighbours, shape (Q, k), rows summing to 1 (0 where none is found)."""
-        logit = self.score / temperature if weighting == "softmax" else np.zeros_like(self.score)
-        top = np.where(self.found, logit, -np.inf).max(1, initial=-np.inf, keepdims=True)
-        w = np.where(self.found, np.exp(np.minimum(logit - top, 0)), 0.0)
-        return w / np.maximum(w.sum(1, keepdims=True), 1.0)  # the best one has weight 1 so far
-
-
-@dataclass
 class Bank:
     """Past videos that a query may be shown.
 
     Attributes
     ----------
-    items : DataFrame
-        `video_id`, `known_at` (ascending), near-duplicate `group` and what else identifies an item
-        (title, creator, media), one row an item.
-    keys : Keys
-        Unit keys in the order of `items`.
-    values : dict of ndarray
-        Anything remembered of the items, first axis in their order.
+    manifest : Manifest
+    segments : tuple of Segment
+        Positions number their items through.
+    folder : Path or None
+        Where it was opened.
     """
 
-    items: pl.DataFrame
-    keys: Keys
-    values: dict[str, np.ndarray] = field(default_factory=dict)
-    _index: Any = None
+    manifest: Manifest
+    segments: tuple[Segment, ...]
+    folder: Path | None = None
 
     @classmethod
-    def build(cls, items: pl.DataFrame, keys: Keys, values: Mapping[str, np.ndarray]) -> "Bank":
-        """A bank of `items`, put into the order of `known_at`."""
-        order = np.lexsort((items["video_id"].to_numpy(), items["known_at"].to_numpy()))
-        return cls(
-            items[order.tolist()],
-            Keys(keys.trajectory[order], keys.content[order]),
-            {name: value[order] for name, value in values.items()},
+    def build(
+        cls,
+        items: pl.DataFrame,
+        keys: Keys,
+        values: Mapping[str, np.ndarray],
+        *,
+        eta: float = 0.5,
+        weights: Mapping[str, float] | None = None,
+        fingerprints: Mapping[str, str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "Bank":
+        """A bank in memory.
+
+        Parameters
+        ----------
+        items : DataFrame
+            `video_id`, `known_at`, and what else identifies an item (`title`, `creator_id`,
+            `media`), one row an item, in any order.
+        keys : Keys
+            Unit keys of the items.
+        values : mapping of str to ndarray
+            Anything remembered of the items, first axis in their order.
+        """
+        modalities = sorted(keys.content)
+        layout = {"trajectory": keys.trajectory.shape[1]}
+        layout |= {m: keys.content[m].shape[1] for m in modalities}
+        manifest = Manifest(
+            layout, sorted(keys.younger), eta, dict.fromkeys(modalities, 1.0) | dict(weights or {}),
+            dict(fingerprints or {}),
+        )  # fmt: skip
+        return cls(manifest, ()).append(items, keys, values, provenance)
+
+    @classmethod
+    def open(cls, path: Path, fingerprints: Mapping[str, str] | None = None) -> "Bank":
+        """The bank in a folder, memory-mapped.
+
+        Raises
+        ------
+        InputError
+            Where `path` holds no bank that this version reads, or one that was made with another
+            point process or encoder than `fingerprints` say.
+        """
+        manifest, segments = folder.read(path)
+        manifest.require(fingerprints or {}, path)
+        return cls(manifest, segments, path)
+
+    def save(self, path: Path) -> None:
+        """Write the bank to `path`, in the place of what was there."""
+        folder.write(path, self.manifest, self.segments)
+
+    def append(
+        self,
+        items: pl.DataFrame,
+        keys: Keys,
+        values: Mapping[str, np.ndarray],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "Bank":
+        """The bank with more items; those whose id it holds already are left out.
+
+        One that was opened is appended to in its folder, at once and for good: also when another
+        has appended to it meanwhile. This value stays as it is. Arguments as of `build`; `values`
+        must be those that the bank remembers, `provenance` is kept in the manifest.
+        """
+        if self.folder is None:
+            new = self._segment(items, keys, values)
+            if new is None:
+                return self
+            manifest = self.manifest.told(len(new), provenance)
+            return replace(self, manifest=manifest, segments=(*self.segments, new))
+        manifest, segments = folder.append(
+            self.folder,
+            lambda now, there: Bank(now, there)._segment(items, keys, values),
+            provenance,
+        )
+        return Bank(manifest, segments, self.folder)
+
+    def _segment(
+        self, items: pl.DataFrame, keys: Keys, values: Mapping[str, np.ndarray]
+    ) -> Segment | None:
+        """A segment of those items that are not here yet."""
+        fresh = np.flatnonzero(~self.identities.contains(items))
+        table, own = Table(items, values), keys.select(fresh)
+        if items["video_id"].is_duplicated().any():
+            twice = items.filter(pl.col("video_id").is_duplicated())["video_id"][0]
+            raise InputError(f"video {twice} is twice among the items: leave one out")
+        if self.segments:
+            if not len(fresh):
+                return None
+            known = self.segments[0].table.shapes
+            missing = [n for n, form in known.items() if table.shapes.get(n) != form]
+            if missing or sorted(own.younger) != list(self.manifest.younger):
+                what = f"value {missing[0]!r}" if missing else "trajectories at younger ages"
+                raise InputError(f"the items do not have the {what} of the bank's")
+        return Segment.make(
+            table.select(fresh), joint(self.manifest, own), own.younger, self.identities.extended
+        )
+
+    def with_values(self, values: Mapping[str, np.ndarray]) -> "Bank":
+        """The same items with more remembered of each; first axis in the order of positions."""
+        segments, start = [], 0
+        for s in self.segments:
+            own = {name: value[start : start + len(s)] for name, value in values.items()}
+            start += len(s)
+            kept = {name: s.table.array(name) for name in s.table.shapes}
+            segments.append(replace(s, table=Table(s.table.frame(), kept | own)))
+        return replace(self, segments=tuple(segments))
+
+    def with_weights(
+        self, eta: float, weights: Mapping[str, float], learned: Mapping[str, Any]
+    ) -> "Bank":
+        """The same bank with other weights where a search names none."""
+        return replace(
+            self,
+            manifest=replace(self.manifest, eta=eta, weights=dict(weights), learned=dict(learned)),
         )
 
     def __len__(self) -> int:
-        return self.items.height
+        return sum(len(s) for s in self.segments)
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """`video_id`, `known_at` and the other identity columns, by position."""
+        return pl.concat([s.table.frame() for s in self.segments], how="diagonal")
+
+    @cached_property
+    def keys(self) -> Keys:
+        """All keys, by position."""
+        joint = np.concatenate([s.keys for s in self.segments])
+        part = {name: joint[:, columns] for name, columns in self.manifest.slices().items()}
+        younger = {
+            age: np.concatenate([s.younger[age] for s in self.segments])
+            for age in self.manifest.younger
+        }
+        return Keys(part.pop("trajectory"), part, younger)
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """All that is remembered, whole, by position."""
+        return {name: self.value(name) for name in self.segments[0].table.shapes}
+
+    def value(self, name: str) -> np.ndarray:
+        """One remembered array, whole, by position."""
+        parts = [s.table.array(name) for s in self.segments]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def take(self, name: str, positions: np.ndarray) -> np.ndarray:
+        """A remembered array at some positions, of any shape; those below 0 give the first item."""
+        flat = np.maximum(positions, 0).ravel()
+        dtype, shape = self.segments[0].table.shapes[name]
+        out = np.empty((len(flat), *shape), dtype)
+        for segment, rows, where in places(self.segments, flat):
+            out[where] = segment.table.take(name, rows)
+        return out.reshape(*positions.shape, *shape)
+
+    def known_at(self, positions: np.ndarray) -> np.ndarray:
+        """When the outcomes at some positions became known; those below 0 give the first item."""
+        flat = np.maximum(positions, 0).ravel()
+        out = np.empty(len(flat), "datetime64[us]")
+        for segment, rows, where in places(self.segments, flat):
+            out[where] = segment.known_at[rows]
+        return out.reshape(positions.shape)
+
+    def describe(self, positions: np.ndarray) -> pl.DataFrame:
+        """The identity columns at some positions, one row each."""
+        parts = [
+            segment.table.frame_of(rows).with_columns(_place=pl.Series(where))
+            for segment, rows, where in places(self.segments, positions)
+        ]
+        return pl.concat(parts, how="diagonal").sort("_place").drop("_place")
+
+    @cached_property
+    def identities(self) -> Identities:
+        """Lookup of items that are the same video as another."""
+        return Identities([s.identity for s in self.segments])
+
+    def alike(self, videos: pl.DataFrame) -> list[np.ndarray]:
+        """Per video the positions of itself and its near-duplicates, which it may not be shown."""
+        return self.identities.alike(videos)
 
     def search(
         self,
-        query: Keys,
-        k: int,
-        eta: float,
+        queries: Keys,
+        k: int = 10,
+        eta: float | None = None,
+        weights: Mapping[str, float] | None = None,
         known_by: np.ndarray | None = None,
-        exclude: np.ndarray | None = None,
+        exclude: Sequence[np.ndarray] | None = None,
+        age: np.ndarray | None = None,
     ) -> Neighbours:
         """The k items of highest combined similarity to each query.
 
         Parameters
         ----------
-        query : Keys
+        queries : Keys
             Unit keys of Q queries.
         k : int
             Neighbours wanted.
-        eta : float
-            Weight of the trajectory cosine; the content cosine has `1 - eta`.
+        eta : float, optional
+            Weight of the trajectory's cosine, the content's has `1 - eta`; without it the bank's.
+        weights : mapping of str to float, optional
+            Weight of each modality, not negative; those of the modalities that a query has are
+            scaled to sum 1. Without them the bank's.
         known_by : ndarray of datetime64[us], shape (Q,), optional
             Only items whose outcome was known by then; without it, all (random splits).
-        exclude : ndarray of int, shape (Q,), optional
-            Near-duplicate group of each query; its items are left out.
+        exclude : sequence of ndarray of int, optional
+            Positions that each query is not shown, ascending (`alike`).
+        age : ndarray, shape (Q,), optional
+            The age, days, at which each trajectory was seen: one of `manifest.younger`, or NaN for
+            the task's own.
+
+        Raises
+        ------
+        InputError
+            Where the keys do not fit the bank's.
         """
-        import faiss
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        weighted = weigh(self.manifest, queries, eta, weights)
+        ages = np.full(len(queries), np.nan) if age is None else np.asarray(age, float)
+        index = np.full((len(queries), k), -1, np.int64)
+        score = np.zeros((len(queries), k))
+        parts: dict[str, np.ndarray] = {}
+        for at, rows in _by_age(ages, self.manifest):
+            index[rows], score[rows] = best(
+                self.segments, weighted[rows], k,
+                None if known_by is None else np.asarray(known_by)[rows],
+                None if exclude is None else [exclude[r] for r in rows.tolist()],
+                at,
+            )  # fmt: skip
+            own = cosines(self.segments, self.manifest, queries.select(rows), index[rows], at)
+            for part, value in own.items():
+                parts.setdefault(part, np.zeros((len(queries), k)))[rows] = value
+        trajectory = parts.pop("trajectory", np.zeros((len(queries), k)))
+        own_weights = modality_weights(self.manifest, queries, weights)
+        content = np.zeros((len(queries), k))
+        for m, value in parts.items():
+            content += own_weights[m][:, None] * value
+        return Neighbours(index, score, trajectory, content, parts)
 
-        n_queries, n_items = len(query.trajectory), len(self)
-        weighted = np.hstack([eta * query.trajectory, (1 - eta) * query.content])
-        weighted = np.ascontiguousarray(weighted, np.float32)
-        limit = np.full(n_queries, n_items)
-        if known_by is not None:
-            limit = np.searchsorted(self.items["known_at"].to_numpy(), known_by, side="right")
-        groups = self.items["group"].to_numpy()
-        spare = 0
-        if exclude is not None and n_items:
-            # so many items at most can be left out of one answer
-            ids, size = np.unique(groups, return_counts=True)
-            spare = int(size[np.isin(ids, exclude)].max(initial=0))
-        index = np.full((n_queries, k), -1, np.int64)
-        score = np.zeros((n_queries, k))
-        for upper in np.unique(limit[limit > 0]):
-            rows = np.flatnonzero(limit == upper)
-            wanted = int(min(k + spare, upper))
-            allowed = faiss.IDSelectorRange(0, int(upper))
-            parameters: Any = faiss.SearchParameters(**{"sel": allowed})
-            s, found = self._faiss().search(weighted[rows], wanted, params=parameters)
-            for r, row in enumerate(rows):
-                keep = found[r] >= 0
-                if exclude is not None:
-                    keep &= groups[found[r]] != exclude[row]
-                best = np.flatnonzero(keep)[:k]
-                index[row, : len(best)] = found[r, best]
-                score[row, : len(best)] = s[r, best]
-        trajectory = self._cosine(query.trajectory, self.keys.trajectory, index)
-        content = self._cosine(query.content, self.keys.content, index)
-        return Neighbours(index, score, trajectory, content)
 
-    def with_groups(self, groups: pl.DataFrame) -> "Bank":
-        """The same bank with other near-duplicate groups (`video_id`, `group`)."""
-        items = self.items.drop("group").join(
-            groups, on="video_id", how="left", maintain_order="left"
-        )
-        return Bank(items, self.keys, self.values, self._index)
-
-    def save(self, folder: Path) -> None:
-        """Write the bank to `folder` (items.parquet, arrays.safetensors, index.faiss, manifest)."""
-        import faiss
-        from safetensors.numpy import save_file
-
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.items.write_parquet(partial / "items.parquet")
-        arrays = {"key.trajectory": self.keys.trajectory, "key.content": self.keys.content}
-        arrays |= {f"value.{name}": value for name, value in self.values.items()}
-        save_file(
-            {n: np.ascontiguousarray(a) for n, a in arrays.items()}, partial / "arrays.safetensors"
-        )
-        faiss.write_index(self._faiss(), str(partial / "index.faiss"))
-        manifest = {"schema": SCHEMA, "items": len(self)}
-        (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-
-    @classmethod
-    def load(cls, folder: Path) -> "Bank":
-        """Read a bank written by `save`; InputError where `folder` holds none that fits."""
-        import faiss
-        from safetensors.numpy import load_file
-
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text())
-        except (OSError, json.JSONDecodeError):
+def _by_age(ages: np.ndarray, manifest: Manifest) -> Iterator[tuple[float | None, np.ndarray]]:
+    """Queries of one age at a time; None is the task's own."""
+    own = np.flatnonzero(np.isnan(ages))
+    if len(own):
+        yield None, own
+    for at in np.unique(ages[~np.isnan(ages)]).tolist():
+        if at not in manifest.younger:
             raise InputError(
-                f"{folder} holds no memory bank: run the stage `bank` to build it"
-            ) from None
-        if manifest["schema"] != SCHEMA:
-            raise InputError(
-                f"{folder} is a memory bank of schema {manifest['schema']}, this version reads "
-                f"{SCHEMA}: run the stage `bank` to rebuild it"
+                f"the bank has no trajectories at the age of {at} days, only at "
+                f"{manifest.younger}: name one of these in bank.ages and rebuild it"
             )
-        arrays = load_file(folder / "arrays.safetensors")
-        values = {n.removeprefix("value."): a for n, a in arrays.items() if n.startswith("value.")}
-        keys = Keys(arrays["key.trajectory"], arrays["key.content"])
-        index = faiss.read_index(str(folder / "index.faiss"))
-        return cls(pl.read_parquet(folder / "items.parquet"), keys, values, index)
-
-    def _faiss(self) -> Any:
-        if self._index is None:
-            import faiss
-
-            joint = np.hstack([self.keys.trajectory, self.keys.content])
-            self._index = faiss.IndexFlatIP(joint.shape[1])
-            self._index.add(np.ascontiguousarray(joint, np.float32))
-        return self._index
-
-    @staticmethod
-    def _cosine(query: np.ndarray, items: np.ndarray, index: np.ndarray) -> np.ndarray:
-        if not len(items):
-            return np.zeros(index.shape)
-        cosine = np.einsum("qd,qkd->qk", query, items[index])
-        return np.where(index >= 0, cosine, 0.0)
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Rows of `x` (N, D) scaled to length 1, float32; zero rows stay zero."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return (x / np.where(length > 1e-12, length, 1.0)).astype(np.float32)
+        yield at, np.flatnonzero(ages == at)

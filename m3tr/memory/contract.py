@@ -3,7 +3,9 @@
 import numpy as np
 import polars as pl
 
-from m3tr.memory.bank import Bank, Neighbours
+from m3tr.data.duplicates import likenesses, near_duplicates
+from m3tr.memory.bank import Bank
+from m3tr.memory.neighbours import Neighbours
 
 
 def violations(
@@ -15,7 +17,8 @@ def violations(
     ----------
     bank : Bank
     queries : DataFrame
-        `video_id`, `observed_at` and near-duplicate `group`, one row a query.
+        `video_id`, `observed_at`, and `title`, `creator_id`, `media` where there are any; one row a
+        query.
     neighbours : Neighbours
         What the search returned for `queries`.
     held_out : set of str
@@ -23,19 +26,37 @@ def violations(
     causal : bool
         Whether the split is temporal, so that outcomes must be known by the query's clock.
     """
-    found = neighbours.found
-    row, place = np.nonzero(found)
+    row, place = np.nonzero(neighbours.found)
     item = neighbours.index[row, place]
-
-    def of(table: pl.DataFrame, column: str, which: np.ndarray) -> np.ndarray:
-        return table[column].to_numpy()[which]
-
-    late = of(bank.items, "known_at", item) > of(queries, "observed_at", row)
-    same = of(bank.items, "video_id", item) == of(queries, "video_id", row)
-    alike = of(bank.items, "group", item) == of(queries, "group", row)
+    items = bank.items
+    late = items["known_at"].to_numpy()[item] > queries["observed_at"].to_numpy()[row]
+    same = items["video_id"].to_numpy()[item] == queries["video_id"].to_numpy()[row]
     return {
         "outcome not known by the clock": int(late.sum()) if causal else 0,
         "the query itself": int(same.sum()),
-        "a near-duplicate": int(alike.sum()),
-        "held-out videos in the bank": len(held_out.intersection(bank.items["video_id"])),
+        "a near-duplicate": _alike(items, queries, item, row),
+        "held-out videos in the bank": len(held_out.intersection(items["video_id"])),
     }
+
+
+def _alike(items: pl.DataFrame, queries: pl.DataFrame, item: np.ndarray, row: np.ndarray) -> int:
+    """Pairs (item, query's row) where the query is like some item of the item's group.
+
+    From the names themselves: the search looks up digests of them.
+    """
+    groups = items.select("video_id").join(
+        near_duplicates(items), on="video_id", how="left", maintain_order="left"
+    )["group"]
+    marks = likenesses(items).with_columns(groups)
+    asked = likenesses(queries).with_row_index("row")
+    pairs = pl.DataFrame(
+        {"row": row.astype(np.uint32), "group": groups.to_numpy()[item]},
+        schema={"row": pl.UInt32, "group": pl.Int64},
+    )
+    hits = [
+        pairs.with_row_index("pair")
+        .join(asked.select("row", mark).drop_nulls(), on="row")
+        .join(marks.select("group", mark).drop_nulls().unique(), on=["group", mark], how="semi")
+        for mark in ("text", "media")
+    ]
+    return pl.concat([hit.select("pair") for hit in hits])["pair"].n_unique()

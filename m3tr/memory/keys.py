@@ -1,28 +1,65 @@
-"""Keys of the memory bank from X_s and content features (docs/model.md, section 4)."""
+"""Keys of the memory bank from X_s and content features (docs/retrieval.md, "Keys")."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from m3tr.memory.bank import Keys, unit
-
 CLIP = 5.0  # standard deviations
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Unit keys of N videos, a row of zeros where there is nothing to compare.
+
+    Attributes
+    ----------
+    trajectory : ndarray, shape (N, D_s)
+        At the observation age of the task.
+    content : dict of str to ndarray, shapes (N, D_m)
+        By modality.
+    younger : dict of float to ndarray, shapes (N, D_s)
+        The trajectory's key as it was at a younger age, days.
+    """
+
+    trajectory: np.ndarray
+    content: Mapping[str, np.ndarray] = field(default_factory=dict)
+    younger: Mapping[float, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.trajectory)
+
+    def select(self, rows: np.ndarray) -> "Keys":
+        """The keys of some rows."""
+        return Keys(
+            self.trajectory[rows],
+            {m: key[rows] for m, key in self.content.items()},
+            {age: key[rows] for age, key in self.younger.items()},
+        )
 
 
 class KeyMaker:
     """Unit keys: X_s standardised, each modality centred and scaled to length 1.
 
     Content comes as one array (N, D_m) a modality, a row of zeros where a video lacks it. All
-    statistics are those of the training split (docs/model.md, 2, clause 6).
+    statistics are those of the training split (docs/model.md, 2, clause 6), for X_s at each age.
     """
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
-    def fit(self, x_s: np.ndarray, content: Mapping[str, np.ndarray]) -> "KeyMaker":
-        """Fit on the training split's X_s (N, D_s) and content embeddings."""
-        scale = x_s.std(0)
-        self.arrays = {"x_s.mean": x_s.mean(0), "x_s.scale": np.where(scale > 1e-6, scale, 1.0)}
+    def fit(
+        self,
+        x_s: np.ndarray,
+        content: Mapping[str, np.ndarray],
+        younger: Mapping[float, np.ndarray] | None = None,
+    ) -> "KeyMaker":
+        """Fit on the training split's X_s (N, D_s), content embeddings, and X_s when younger."""
+        self.arrays = {}
+        for name, values in (("x_s", x_s), *((_at(a), v) for a, v in (younger or {}).items())):
+            scale = values.std(0)
+            self.arrays[f"{name}.mean"] = values.mean(0)
+            self.arrays[f"{name}.scale"] = np.where(scale > 1e-6, scale, 1.0)
         for m, pooled in content.items():
             present = pooled.any(1)
             if present.any():
@@ -35,22 +72,37 @@ class KeyMaker:
         # sorted: a file gives its arrays back in its own order, which must not permute the keys
         return sorted(n.removeprefix("centre.") for n in self.arrays if n.startswith("centre."))
 
-    def standardise(self, x_s: np.ndarray) -> np.ndarray:
-        """X_s in standard deviations of the training split, clipped."""
-        z = (x_s - self.arrays["x_s.mean"]) / self.arrays["x_s.scale"]
+    @property
+    def younger(self) -> list[float]:
+        """Ages below that of the task at which trajectories are compared, days, ascending."""
+        names = [n.removesuffix(".mean") for n in self.arrays if n.endswith(".mean")]
+        return sorted(float(n.removeprefix("x_s@")) for n in names if n.startswith("x_s@"))
+
+    def standardise(self, x_s: np.ndarray, age: float | None = None) -> np.ndarray:
+        """X_s in standard deviations of the training split (at a younger age), clipped."""
+        name = "x_s" if age is None else _at(age)
+        z = (x_s - self.arrays[f"{name}.mean"]) / self.arrays[f"{name}.scale"]
         return np.clip(z, -CLIP, CLIP)
 
-    def keys(self, x_s: np.ndarray, content: Mapping[str, np.ndarray]) -> Keys:
-        """Keys of N videos; a modality that a video lacks has no part in its cosine."""
-        parts = [np.zeros((len(x_s), 1), np.float32)]
+    def trajectory(self, x_s: np.ndarray, age: float | None = None) -> np.ndarray:
+        """Trajectory keys (N, D) of X_s as it was at the task's age, or at a younger one."""
+        return unit(self.standardise(x_s, age))
+
+    def keys(
+        self,
+        x_s: np.ndarray,
+        content: Mapping[str, np.ndarray],
+        younger: Mapping[float, np.ndarray] | None = None,
+    ) -> Keys:
+        """Keys of N videos; a modality that a video lacks has no part in its similarity."""
+        parts = {}
         for m in self.modalities:
             centre = self.arrays[f"centre.{m}"]
-            if m in content:
-                there = content[m].any(1, keepdims=True)
-                parts.append(np.where(there, unit(content[m] - centre), 0.0))
-            else:
-                parts.append(np.zeros((len(x_s), len(centre)), np.float32))
-        return Keys(unit(self.standardise(x_s)), unit(np.hstack(parts)))
+            there = content[m].any(1, keepdims=True) if m in content else False
+            pooled = content.get(m, np.zeros((len(x_s), len(centre)), np.float32))
+            parts[m] = np.where(there, unit(pooled - centre), np.float32(0))
+        older = {age: self.trajectory(values, age) for age, values in (younger or {}).items()}
+        return Keys(self.trajectory(x_s), parts, older)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "KeyMaker":
@@ -58,3 +110,18 @@ class KeyMaker:
         new = cls()
         new.arrays = dict(arrays)
         return new
+
+
+def grid(age: float, shares: Sequence[float]) -> list[float]:
+    """Younger ages, days, at which trajectories are compared: shares of the task's age."""
+    return sorted({round(age * share, 9) for share in shares if 0 < share < 1})
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows of `x` (N, D) scaled to length 1, float32; zero rows stay zero."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return (x / np.where(length > 1e-12, length, 1.0)).astype(np.float32)
+
+
+def _at(age: float) -> str:
+    return f"x_s@{age:.9g}"

@@ -1,17 +1,27 @@
 """Settings of the memory bank."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from m3tr.data.settings import Duration, days
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+Weight = Annotated[float, Field(ge=0)]
+
 
 class BankSettings(BaseModel):
-    """How neighbours are scored and averaged (docs/model.md, section 4).
+    """How neighbours are scored and averaged (docs/retrieval.md).
 
     Attributes
     ----------
-    eta : float
+    eta : float or "learned"
         Weight of trajectory against content similarity; 1 is trajectory only, 0 content only.
+    weights : dict of str to float, or "learned"
+        Weight of each modality in the content similarity; one that is not named has 1.
+    ages : list of durations, optional
+        Ages below that of the task at which items can be met by younger queries; without it an
+        eighth, a quarter and half of the task's own.
     k : int
         Neighbours retrieved for each query.
     weighting : str
@@ -20,7 +30,20 @@ class BankSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    eta: float = Field(0.5, ge=0, le=1)
+    eta: Annotated[float, Field(ge=0, le=1)] | Literal["learned"] = 0.5
+    weights: dict[str, Weight] | Literal["learned"] = {}
+    ages: list[Duration] | None = None
     k: int = Field(10, ge=1)
     weighting: Literal["mean", "softmax"] = "mean"
     temperature: float = Field(0.1, gt=0)
+
+    def younger(self, age: float | None) -> list[float]:
+        """Ages in days, ascending, at which items have trajectories beside that at `age`, days.
+
+        None are below an age of 0, nor where the clock is one calendar time (`age` None).
+        """
+        if not age:
+            return []
+        if self.ages is None:
+            return [round(age * share, 9) for share in SHARES]
+        return sorted({days(each) for each in self.ages})

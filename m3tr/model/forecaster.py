@@ -18,26 +18,25 @@ import numpy as np
 import polars as pl
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
-from m3tr.data.duplicates import near_duplicates
-from m3tr.data.settings import TaskSettings
+from m3tr.data.settings import TaskSettings, days
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
-from m3tr.memory.bank import Bank, Neighbours
+from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
-from m3tr.memory.keys import KeyMaker
+from m3tr.memory.keys import KeyMaker, Keys
+from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
-from m3tr.model.queries import Queries, at_clock, make_queries
+from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
+from m3tr.model.remember import items_of
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.model.network import M3TRNetwork
-
-IDENTITY = ("video_id", "title", "creator_id", "media")
 
 
 @dataclass
@@ -153,31 +152,35 @@ class Forecaster:
 
     def retrieve(self, queries: Queries) -> Neighbours:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
-        bank, own = self._grouped(queries)
         causal = self.task.split == "temporal"
-        return bank.search(
-            self.key_maker.keys(queries.x_s, queries.features.embeddings()),
+        keys, ages = self.keys(queries)
+        eta, weights = self.bank_settings.eta, self.bank_settings.weights
+        return self.bank.search(
+            keys,
             self.bank_settings.k,
-            self.bank_settings.eta,
+            None if eta == "learned" else eta,
+            None if weights == "learned" else dict(weights),
             known_by=queries.examples["observed_at"].to_numpy() if causal else None,
-            exclude=own["group"].to_numpy(),
+            exclude=self.bank.alike(queries.videos),
+            age=ages,
         )
+
+    def keys(self, queries: Queries) -> tuple[Keys, np.ndarray]:
+        """Keys of the queries, and the age at which each trajectory was seen (NaN: the task's).
+
+        A query meets the items as they were at the last age of the bank that it has reached; one
+        that has reached none has no trajectory to compare (docs/retrieval.md, "Ages").
+        """
+        own = self.task.observe.age
+        if own is None:
+            keys = self.key_maker.keys(queries.x_s, queries.features.embeddings())
+            return keys, np.full(len(keys), np.nan)
+        return keys_at_ages(queries, self.key_maker, self.mhp, days(own))
 
     def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
         """Breaches of the information contract among what `queries` were shown; all must be 0."""
-        bank, own = self._grouped(queries)
-        return violations(bank, own, found, held_out, self.task.split == "temporal")
-
-    def _grouped(self, queries: Queries) -> tuple[Bank, pl.DataFrame]:
-        """The bank and the queries' examples with common near-duplicate groups."""
-        identity = [
-            t.select([c for c in IDENTITY if c in t.columns])
-            for t in (queries.videos, self.bank.items)
-        ]
-        together = pl.concat(identity, how="diagonal").unique("video_id", maintain_order=True)
-        groups = near_duplicates(together)
-        own = queries.examples.join(groups, on="video_id", how="left", maintain_order="left")
-        return self.bank.with_groups(groups), own
+        asked = items_of(queries.examples, queries.videos)
+        return violations(self.bank, asked, found, held_out, self.task.split == "temporal")
 
     def inputs(
         self, queries: Queries, neighbours: Neighbours, base: np.ndarray | None = None
@@ -186,7 +189,7 @@ class Forecaster:
         x = self.covariates(queries)
         base = self.base.predict(x) if base is None else base
         weights = neighbours.weights(self.bank_settings.weighting, self.bank_settings.temperature)
-        labels, residuals = self.bank.values["increment"], self.bank.values["residual"]
+        labels, residuals = self.bank.value("increment"), self.bank.value("residual")
         feedback = len(self.feedback.names)
         content = len(self.content.names)
         temporal = np.hstack([x[:, :feedback], x[:, feedback + content :], base])
@@ -277,6 +280,7 @@ class Forecaster:
             }
 
         boosted = sorted(folder.glob("boosted.*.txt"), key=lambda p: int(p.name.split(".")[1]))
+        mhp = MambaHawkes.load(folder / "mhp")
         return cls(
             task=TaskSettings.model_validate(state["task"]),
             bank_settings=BankSettings(**state["bank"]),
@@ -286,8 +290,8 @@ class Forecaster:
             tokeniser=Tokeniser.from_arrays(part("tokeniser")),
             key_maker=KeyMaker.from_arrays(part("keys")),
             base=BaseForecast.from_arrays(part("base")),
-            mhp=MambaHawkes.load(folder / "mhp"),
-            bank=Bank.load(folder / "bank"),
+            mhp=mhp,
+            bank=Bank.open(folder / "bank", {"mhp": mhp.fingerprint()}),
             networks=[
                 load_network(config, part(f"network{i}"))
                 for i, config in enumerate(state["networks"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3tr.memory.bank import Neighbours
+from m3tr.memory.neighbours import Neighbours
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from m3tr.data.settings import TaskSettings
+from m3tr.data.settings import SECONDS_A_DAY, TaskSettings
 from m3tr.data.windows import clocks, event_rows, observed
 from m3tr.errors import InputError
 from m3tr.features.extract import extract
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
+from m3tr.memory.keys import KeyMaker, Keys
 
 if TYPE_CHECKING:
     from m3tr.hawkes.process import MambaHawkes
+
+SAME_AGE = 1e-9  # days
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,58 @@ def temporal_representation(
     horizons = np.array(examples["horizon_days"].to_list(), float)
     events = batch(event_rows(seen), ids, ages, mhp.kinds)
     return represent(mhp, events, horizons)[0]
+
+
+def when_younger(
+    mhp: "MambaHawkes", feedback: pl.DataFrame, examples: pl.DataFrame, ages: np.ndarray
+) -> np.ndarray:
+    """X_s (N, D_s) as it was when each video had an age, days (docs/retrieval.md, "Ages").
+
+    Horizons keep their leads after the clock.
+
+    Parameters
+    ----------
+    feedback : DataFrame
+        What is later than the age is not used.
+    ages : ndarray, shape (N,)
+        Not above the examples' own.
+    """
+    then = (pl.Series(ages) * SECONDS_A_DAY * 1e6).round().cast(pl.Int64)
+    younger = examples.with_columns(
+        observed_at=pl.col("published_at") + pl.duration(microseconds=pl.lit(then)),
+        horizon_days=pl.col("horizon_days") + (pl.Series(ages) - pl.col("age_days")),
+        age_days=pl.Series(ages),
+    )
+    seen = observed(feedback, younger).filter(pl.col("kind").is_in(mhp.kinds))
+    return temporal_representation(mhp, seen, younger)
+
+
+def keys_at_ages(
+    queries: Queries, maker: KeyMaker, mhp: "MambaHawkes", own: float
+) -> tuple[Keys, np.ndarray]:
+    """Keys of queries under a task that observes up to the age `own`, days.
+
+    A query meets the items as they were at the last age of theirs that it has reached, and its key
+    is of what it was then; one that has reached none has no trajectory to compare.
+
+    Returns
+    -------
+    keys : Keys
+    ages : ndarray, shape (N,)
+        The age of each trajectory key; NaN for `own`.
+    """
+    keys = maker.keys(queries.x_s, queries.features.embeddings())
+    grid = np.array([*maker.younger, own])
+    seen = queries.examples["age_days"].to_numpy()
+    last = np.searchsorted(grid, seen + SAME_AGE, side="right") - 1
+    trajectory, ages = keys.trajectory.copy(), np.full(len(seen), np.nan)
+    trajectory[last < 0] = 0
+    for place, age in enumerate(grid):
+        rows = np.flatnonzero((last == place) & ~np.isclose(seen, own, rtol=0, atol=SAME_AGE))
+        if len(rows):
+            then = queries.select(rows)
+            x_s = when_younger(mhp, then.observed, then.examples, np.full(len(rows), age))
+            younger = None if age == own else float(age)
+            trajectory[rows] = maker.trajectory(x_s, younger)
+            ages[rows] = np.nan if younger is None else younger
+    return Keys(trajectory, keys.content), ages

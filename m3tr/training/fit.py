@@ -75,9 +75,10 @@ def fit(
     tokens = forecaster.tokeniser.tokens(train.features, metadata, temporal)
     place = {video: i for i, video in enumerate(train.examples["video_id"])}
     order = np.array([place[video] for video in bank.items["video_id"]])
-    bank.values |= {"residual": (y - held_out_base)[order]}
+    remembered = {"residual": (y - held_out_base)[order]}
     for m in tokens.x:
-        bank.values |= {f"token.{m}": tokens.x[m][order], f"mask.{m}": tokens.mask[m][order]}
+        remembered |= {f"token.{m}": tokens.x[m][order], f"mask.{m}": tokens.mask[m][order]}
+    forecaster.bank = bank.with_values(remembered)
 
     found, found_validation = forecaster.retrieve(train), forecaster.retrieve(validation)
     held_out = set(validation.examples["video_id"])

@@ -114,7 +114,7 @@ def test_the_random_split_says_so_and_shows_all(tiny_forecaster, tiny_queries):
     free = replace(f, task=f.task.model_copy(update={"split": "random"}))
     found = free.retrieve(queries)
     assert found.found.all()
-    groups = queries.examples.with_columns(group=pl.lit(-1))
+    groups = queries.examples
     late = "outcome not known by the clock"
     assert violations(f.bank, groups, found, set(), True)[late] > 0
     assert violations(f.bank, groups, f.retrieve(queries), set(), True)[late] == 0

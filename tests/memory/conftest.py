@@ -1,15 +1,18 @@
 """Random banks and queries, and the search by its definition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.memory.bank import Bank, Keys, unit
+from m3tr.memory.bank import Bank
+from m3tr.memory.keys import Keys, unit
 
 START = np.datetime64("2025-01-01", "us")
+DIMS = {"audio": 4, "text": 7}
+YOUNGER = 0.25
 
 
 def times(days: np.ndarray) -> np.ndarray:
@@ -17,22 +20,44 @@ def times(days: np.ndarray) -> np.ndarray:
     return START + (np.asarray(days, float) * 86_400e6).astype("timedelta64[us]")
 
 
-def random_keys(rng: np.random.Generator, n: int, dims: tuple[int, int] = (5, 7)) -> Keys:
+def random_keys(rng: np.random.Generator, n: int) -> Keys:
     """Unit keys, some of them absent."""
-    parts = [unit(rng.normal(size=(n, d)) * (rng.random((n, 1)) < 0.8)) for d in dims]
-    return Keys(*parts)
+
+    def part(width: int) -> np.ndarray:
+        return unit(rng.normal(size=(n, width)) * (rng.random((n, 1)) < 0.8))
+
+    return Keys(part(5), {m: part(d) for m, d in DIMS.items()}, {YOUNGER: part(5)})
 
 
-def random_bank(rng: np.random.Generator, n: int, n_days: int = 6, n_groups: int = 9) -> Bank:
-    """Items in random order; days repeat, so that outcomes become known at the same moment."""
-    day = rng.integers(0, n_days, n)
-    ids = [f"b{i:03d}" for i in rng.permutation(n)]
-    group = rng.integers(0, n_groups, n)
-    items = pl.DataFrame(
-        {"video_id": ids, "known_at": times(day), "group": group},
-        schema={"video_id": pl.String, "known_at": pl.Datetime("us"), "group": pl.Int64},
+def random_items(
+    rng: np.random.Generator, n: int, n_days: int = 6, titles: int = 9
+) -> pl.DataFrame:
+    """Items in random order; days and titles repeat, so that there are ties and near-duplicates."""
+    return pl.DataFrame(
+        {
+            "video_id": [f"b{i:03d}" for i in rng.permutation(n)],
+            "known_at": times(rng.integers(0, n_days, n)),
+            "title": [f"title {i}" for i in rng.integers(0, titles, n)],
+        },
+        schema={"video_id": pl.String, "known_at": pl.Datetime("us"), "title": pl.String},
     )
-    return Bank.build(items, random_keys(rng, n), {"increment": rng.normal(size=(n, 2))})
+
+
+def random_bank(rng: np.random.Generator, n: int, n_days: int = 6, titles: int = 9) -> Bank:
+    """A bank of random items and keys with one value, `increment`."""
+    values = {"increment": rng.normal(size=(n, 2))}
+    return Bank.build(random_items(rng, n, n_days, titles), random_keys(rng, n), values)
+
+
+def similarity(bank: Bank, query: Keys, q: int, b: int, eta: float, weights: dict) -> float:
+    """The score of one pair by its definition."""
+    total = sum(weights.get(m, 0.0) for m in query.content if query.content[m][q].any())
+    content = sum(
+        weights.get(m, 0.0) * float(query.content[m][q].astype(float) @ bank.keys.content[m][b])
+        for m in query.content
+    )
+    alike = float(query.trajectory[q].astype(float) @ bank.keys.trajectory[b])
+    return eta * alike + (1 - eta) * (content / total if total else 0.0)
 
 
 def brute_force(
@@ -41,58 +66,54 @@ def brute_force(
     k: int,
     eta: float,
     known_by: np.ndarray | None = None,
-    exclude: np.ndarray | None = None,
+    exclude: Sequence[np.ndarray] | None = None,
+    weights: dict | None = None,
 ) -> list[list[tuple[float, int]]]:
     """The definition, item by item: (score, position) of the best k allowed, by query."""
-    known_at, group = bank.items["known_at"].to_numpy(), bank.items["group"].to_numpy()
+    known_at = bank.items["known_at"].to_numpy()
+    weights = dict.fromkeys(DIMS, 1.0) if weights is None else weights
     answer = []
     for q in range(len(query.trajectory)):
-        allowed = []
-        for b in range(len(bank)):
-            if known_by is not None and known_at[b] > known_by[q]:
-                continue
-            if exclude is not None and group[b] == exclude[q]:
-                continue
-            alike = float(query.trajectory[q].astype(float) @ bank.keys.trajectory[b])
-            content = float(query.content[q].astype(float) @ bank.keys.content[b])
-            allowed.append((eta * alike + (1 - eta) * content, b))
-        answer.append(sorted(allowed, key=lambda pair: -pair[0])[:k])
+        left_out = set() if exclude is None else set(exclude[q].tolist())
+        allowed = [
+            (similarity(bank, query, q, b, eta, weights), b)
+            for b in range(len(bank))
+            if b not in left_out and (known_by is None or known_at[b] <= known_by[q])
+        ]
+        # among equals the later known, then the later in the bank
+        allowed.sort(
+            key=lambda pair: (-round(pair[0], 12), -known_at[pair[1]].astype(int), -pair[1])
+        )
+        answer.append(allowed[:k])
     return answer
 
 
 @pytest.fixture
 def make() -> SimpleNamespace:
     """The builders of this folder."""
-    return SimpleNamespace(times=times, keys=random_keys, bank=random_bank, brute_force=brute_force)
+    return SimpleNamespace(
+        times=times, keys=random_keys, items=random_items, bank=random_bank, brute_force=brute_force
+    )
 
 
 @pytest.fixture
 def agrees() -> Callable[..., None]:
-    """`agrees(bank, query, k, eta, known_by, exclude)`: the search is what the definition says."""
+    """`agrees(bank, query, k, eta, ...)`: the search is what the definition says."""
 
-    def check(bank, query, k, eta, known_by=None, exclude=None):
-        found = bank.search(query, k, eta, known_by=known_by, exclude=exclude)
-        expected = brute_force(bank, query, k, eta, known_by, exclude)
+    def check(bank, query, k, eta, known_by=None, exclude=None, weights=None):
+        found = bank.search(query, k, eta, weights, known_by, exclude)
+        expected = brute_force(bank, query, k, eta, known_by, exclude, weights)
         for q, best in enumerate(expected):
             n = len(best)
-            assert found.found[q].sum() == n and found.found[q, :n].all()
-            assert len(set(found.index[q, :n])) == n
-            scores = np.array([s for s, _ in best])
-            assert np.allclose(found.score[q, :n], scores, atol=1e-5)
+            assert found.index[q, :n].tolist() == [b for _, b in best]
+            assert np.allclose(found.score[q, :n], [s for s, _ in best], atol=1e-5)
             assert (found.score[q, n:] == 0).all() and (found.index[q, n:] == -1).all()
-            every = dict((b, s) for s, b in brute_force(bank, query, len(bank), eta)[q])
-            for place in range(n):
-                item = found.index[q, place]
-                # equal scores may come in any order: the item has the score of its place
-                assert abs(every[item] - scores[place]) < 1e-5
-                if np.sum(np.abs(np.array(list(every.values())) - scores[place]) < 1e-5) == 1:
-                    assert item == best[place][1]
-                joint = eta * found.trajectory[q, place] + (1 - eta) * found.content[q, place]
-                assert abs(joint - found.score[q, place]) < 1e-5
-                if known_by is not None:
-                    assert bank.items["known_at"].to_numpy()[item] <= known_by[q]
-                if exclude is not None:
-                    assert bank.items["group"].to_numpy()[item] != exclude[q]
+            for j, (_, b) in enumerate(best):
+                assert found.trajectory[q, j] == pytest.approx(
+                    float(query.trajectory[q] @ bank.keys.trajectory[b]), abs=1e-5
+                )
+            mixed = eta * found.trajectory[q] + (1 - eta) * found.content[q]
+            assert np.allclose(found.score[q], mixed, atol=1e-5)
         return found
 
     return check

@@ -30,19 +30,17 @@ def test_cosines_are_those_of_the_definition():
     keys = KeyMaker().fit(x_s, content).keys(x_s, content)
     z = (x_s - x_s.mean(0)) / np.where(x_s.std(0) > 0, x_s.std(0), 1)
     z = np.clip(z, -CLIP, CLIP)
-    # r: the concatenation of the unit vectors of the modalities present
-    r = []
-    for i in range(40):
-        parts = []
-        for m in DIMS:
-            there = content[m].any(1)
-            v = content[m][i] - content[m][there].mean(0)
-            parts.append(v / np.linalg.norm(v) if there[i] else np.zeros(DIMS[m]))
-        r.append(np.concatenate(parts))
+    centred = {}
+    for m in DIMS:
+        there = content[m].any(1, keepdims=True)
+        centred[m] = np.where(there, content[m] - content[m][there[:, 0]].mean(0), 0)
     for i in range(40):
         for j in range(40):
-            got = keys.trajectory[i] @ keys.trajectory[j], keys.content[i] @ keys.content[j]
-            assert got == pytest.approx((cosine(z[i], z[j]), cosine(r[i], r[j])), abs=1e-5)
+            got = keys.trajectory[i] @ keys.trajectory[j]
+            assert got == pytest.approx(cosine(z[i], z[j]), abs=1e-5)
+            for m in DIMS:
+                got = keys.content[m][i] @ keys.content[m][j]
+                assert got == pytest.approx(cosine(centred[m][i], centred[m][j]), abs=1e-5)
 
 
 def test_keys_are_unit_or_zero():
@@ -52,9 +50,10 @@ def test_keys_are_unit_or_zero():
         content[m][:3] = 0
     keys = KeyMaker().fit(x_s, content).keys(x_s, content)
     assert np.allclose(np.linalg.norm(keys.trajectory, axis=1), 1, atol=1e-6)
-    length = np.linalg.norm(keys.content, axis=1)
-    assert (length[:3] == 0).all()
-    assert np.allclose(length[length > 0], 1, atol=1e-6) and (length > 0).sum() > 40
+    for m in DIMS:
+        length = np.linalg.norm(keys.content[m], axis=1)
+        assert (length[:3] == 0).all()
+        assert np.allclose(length[length > 0], 1, atol=1e-6) and (length > 0).sum() > 30
 
 
 def test_an_absent_modality_has_no_part():
@@ -63,11 +62,12 @@ def test_an_absent_modality_has_no_part():
     maker = KeyMaker().fit(x_s, content)
     blind = content | {"visual": np.zeros_like(content["visual"])}
     keys, without = maker.keys(x_s, blind), maker.keys(x_s, {"text": content["text"]})
-    assert np.array_equal(keys.content, without.content)
-    assert (keys.content[:, -DIMS["visual"] :] == 0).all()
+    for m in DIMS:
+        assert np.array_equal(keys.content[m], without.content[m])
+    assert (keys.content["visual"] == 0).all() and keys.content["text"].any()
     # a modality that was never fitted is ignored
     extra = content | {"audio": rng.normal(size=(30, 4)).astype("f4")}
-    assert np.array_equal(maker.keys(x_s, extra).content, maker.keys(x_s, content).content)
+    assert set(maker.keys(x_s, extra).content) == set(DIMS)
     assert maker.modalities == ["text", "visual"]
 
 
@@ -75,7 +75,7 @@ def test_no_content_at_all():
     rng = np.random.default_rng(3)
     x_s, _ = world(rng, 8)
     keys = KeyMaker().fit(x_s, {}).keys(x_s, {})
-    assert keys.content.shape == (8, 1) and (keys.content == 0).all()
+    assert keys.content == {} and keys.trajectory.any()
 
 
 def test_only_the_training_split_decides():
@@ -94,7 +94,8 @@ def test_only_the_training_split_decides():
     for name, a in maker.arrays.items():
         assert np.array_equal(a, before[name])
     assert np.allclose(together.trajectory[:3], rows.trajectory, atol=1e-7)
-    assert np.allclose(together.content[:3], rows.content, atol=1e-7)
+    for m in content:
+        assert np.allclose(together.content[m][:3], rows.content[m], atol=1e-7)
 
 
 def test_a_far_outlier_does_not_dominate():
@@ -118,4 +119,18 @@ def test_arrays_are_all_there_is(tmp_path):
     for arrays in (maker.arrays, backwards, load_file(tmp_path / "keys.safetensors")):
         two = KeyMaker.from_arrays(arrays).keys(x_s, content)
         assert np.array_equal(one.trajectory, two.trajectory)
-        assert np.array_equal(one.content, two.content)
+        assert list(one.content) == list(two.content)
+        for m in content:
+            assert np.array_equal(one.content[m], two.content[m])
+
+
+def test_each_age_has_its_own_scale():
+    rng = np.random.default_rng(8)
+    x_s, content = world(rng, 20)
+    younger = {0.5: x_s * 3 + 1, 0.25: x_s * 0.1}
+    maker = KeyMaker().fit(x_s, content, younger)
+    assert maker.younger == [0.25, 0.5]
+    keys = maker.keys(x_s, content, younger)
+    for age in younger:  # a change of scale is no change of key
+        assert np.allclose(keys.younger[age], keys.trajectory, atol=1e-5)
+    assert not np.allclose(maker.trajectory(x_s, 0.5), keys.trajectory, atol=1e-2)

@@ -1,4 +1,4 @@
-"""Search against its definition, item by item (docs/model.md, 4)."""
+"""Search against its definition, item by item (docs/retrieval.md)."""
 
 import numpy as np
 import polars as pl
@@ -6,41 +6,49 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m3tr.memory.bank import Bank, Keys
+from m3tr.errors import InputError
+from m3tr.memory.bank import Bank
+from m3tr.memory.keys import Keys
 
 ETAS = (0.0, 0.25, 0.5, 1.0)
+WEIGHTS = (None, {"text": 1.0}, {"audio": 0.2, "text": 3.0}, {"audio": 0.0, "text": 0.0})
+
+
+def excluded(rng, bank, n):
+    """A few positions for each query to be left out."""
+    return [np.flatnonzero(rng.random(len(bank)) < 0.2) for _ in range(n)]
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(0, 40),
     k=st.integers(1, 15),
     eta=st.sampled_from(ETAS),
+    weights=st.sampled_from(WEIGHTS),
     clock=st.booleans(),
-    groups=st.sampled_from([None, 1, 2, 9, 1000]),
+    leave_out=st.booleans(),
 )
-def test_random_worlds(make, agrees, seed, n, k, eta, clock, groups):
+def test_random_worlds(make, agrees, seed, n, k, eta, weights, clock, leave_out):
     rng = np.random.default_rng(seed)
-    bank = make.bank(rng, n, n_groups=groups or 9)
+    bank = make.bank(rng, n)
     query = make.keys(rng, 5)
     # from before the first outcome to after the last, and exactly at each
     known_by = make.times(rng.integers(-1, 8, 5) / 1.0) if clock else None
-    exclude = rng.integers(0, groups, 5) if groups else None
-    agrees(bank, query, k, eta, known_by, exclude)
+    agrees(bank, query, k, eta, known_by, excluded(rng, bank, 5) if leave_out else None, weights)
 
 
 @pytest.mark.parametrize("eta", ETAS)
 def test_every_clock_of_a_larger_bank(make, agrees, eta):
     rng = np.random.default_rng(1)
-    bank = make.bank(rng, 70, n_days=20, n_groups=30)
+    bank = make.bank(rng, 70, n_days=20, titles=30)
     known_by = np.concatenate(
         [np.unique(bank.items["known_at"].to_numpy()), make.times(np.array([-9.0, 500.0]))]
     )
     query = make.keys(rng, len(known_by))
-    agrees(bank, query, 10, eta, known_by, rng.integers(0, 30, len(known_by)))
+    agrees(bank, query, 10, eta, known_by, excluded(rng, bank, len(query)))
 
 
 @pytest.mark.parametrize(("eta", "blind"), [(0.0, "trajectory"), (1.0, "content")])
@@ -71,7 +79,8 @@ def test_a_clock_one_microsecond_early_hides_an_item(make):
 def test_an_empty_bank_and_no_query(make):
     rng = np.random.default_rng(4)
     empty, bank = make.bank(rng, 0), make.bank(rng, 9)
-    found = empty.search(make.keys(rng, 3), 4, 0.5, exclude=np.zeros(3, int))
+    nothing = [np.empty(0, np.int64)] * 3
+    found = empty.search(make.keys(rng, 3), 4, 0.5, exclude=nothing)
     assert found.index.shape == (3, 4) and not found.found.any()
     nobody = bank.search(make.keys(rng, 0), 4, 0.5)
     assert nobody.index.shape == (0, 4)
@@ -80,21 +89,53 @@ def test_an_empty_bank_and_no_query(make):
 def test_a_query_with_many_copies_still_gets_its_k(make, agrees):
     """The copies are the best matches; leaving them out must not eat into the k."""
     rng = np.random.default_rng(5)
-    bank = make.bank(rng, 40)
-    query = make.keys(rng, 1)
+    bank, query = make.bank(rng, 40), make.keys(rng, 1)
     copies = np.arange(len(bank)) < 25
+
+    def copied(own, theirs):
+        return np.where(copies[:, None], own, theirs)
+
     keys = Keys(
-        np.where(copies[:, None], query.trajectory, bank.keys.trajectory),
-        np.where(copies[:, None], query.content, bank.keys.content),
+        copied(query.trajectory, bank.keys.trajectory),
+        {m: copied(query.content[m], bank.keys.content[m]) for m in query.content},
+        bank.keys.younger,
     )
-    items = bank.items.with_columns(pl.Series("group", np.where(copies, 77, 5)))
-    crowded = Bank.build(items, keys, {})
-    found = agrees(crowded, query, 10, 0.5, None, np.array([77]))
+    titles = pl.Series(np.where(copies, "the same", "another " + bank.items["video_id"].to_numpy()))
+    crowded = Bank.build(bank.items.with_columns(title=titles), keys, {})
+    asked = pl.DataFrame({"video_id": ["new"], "title": ["The Same!"]})
+    left_out = crowded.alike(asked)
+    assert len(left_out[0]) == 25
+    found = agrees(crowded, query, 10, 0.5, None, left_out)
     assert found.found.sum() == 10
 
 
-def test_items_lie_in_the_order_in_which_they_became_known(make):
+def test_the_answer_does_not_depend_on_companions(make):
+    """Bit by bit: neither on the size of the batch nor on who else asks."""
     rng = np.random.default_rng(6)
+    bank, query = make.bank(rng, 5_000, n_days=300), make.keys(rng, 300)
+    known_by = make.times(rng.integers(0, 300, 300))
+    together = bank.search(query, 7, 0.3, known_by=known_by)
+    for q in (0, 17, 299):
+        one = np.array([q])
+        alone = bank.search(query.select(one), 7, 0.3, known_by=known_by[one])
+        assert np.array_equal(alone.index[0], together.index[q])
+        assert np.array_equal(alone.score[0], together.score[q])
+
+
+def test_among_equals_the_later_known_comes_first(make):
+    rng = np.random.default_rng(7)
+    n = 500
+    same = Keys(np.tile(make.keys(rng, 1).trajectory, (n, 1)))
+    items = make.items(rng, n, n_days=n).drop("title")
+    bank = Bank.build(items, same, {})
+    query = Keys(same.trajectory[:1])
+    for eta in (0.0, 1.0):  # nothing to compare, and everything equal
+        found = bank.search(query, 20, eta)
+        assert found.index[0].tolist() == list(range(n - 1, n - 21, -1))
+
+
+def test_items_lie_in_the_order_in_which_they_became_known(make):
+    rng = np.random.default_rng(8)
     bank = make.bank(rng, 60)
     known_at, ids = bank.items["known_at"].to_list(), bank.items["video_id"].to_list()
     pairs = list(zip(known_at, ids, strict=True))
@@ -102,36 +143,62 @@ def test_items_lie_in_the_order_in_which_they_became_known(make):
 
 
 def test_building_keeps_items_keys_and_values_together(make):
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(9)
     n = 30
     items = pl.DataFrame(
         {
             "video_id": [f"v{i:02d}" for i in range(n)],
             "known_at": make.times(rng.integers(0, 5, n)),
-            "group": np.arange(n),
+            "likes": np.arange(n),
         }
     )
     keys = make.keys(rng, n)
     bank = Bank.build(items, keys, {"number": np.arange(n)})
     order = [int(v[1:]) for v in bank.items["video_id"]]
-    assert bank.values["number"].tolist() == order == bank.items["group"].to_list()
+    assert bank.value("number").tolist() == order == bank.items["likes"].to_list()
     assert np.array_equal(bank.keys.trajectory, keys.trajectory[order])
-    assert np.array_equal(bank.keys.content, keys.content[order])
+    assert np.array_equal(bank.keys.content["text"], keys.content["text"][order])
     shuffled = rng.permutation(n)
-    again = Bank.build(
-        items[shuffled.tolist()],
-        Keys(keys.trajectory[shuffled], keys.content[shuffled]),
-        {"number": np.arange(n)[shuffled]},
-    )
+    again = Bank.build(items[shuffled.tolist()], keys.select(shuffled), {"number": shuffled})
     assert again.items.equals(bank.items)
     assert np.array_equal(again.keys.trajectory, bank.keys.trajectory)
 
 
-def test_other_groups_change_who_is_left_out(make, agrees):
-    rng = np.random.default_rng(8)
-    bank, query = make.bank(rng, 20), make.keys(rng, 3)
-    groups = pl.DataFrame({"video_id": bank.items["video_id"], "group": [1] * 19 + [2]})
-    regrouped = bank.with_groups(groups)
-    found = agrees(regrouped, query, 5, 0.5, None, np.array([1, 2, 3]))
-    assert found.found.sum(1).tolist() == [1, 5, 5]
-    assert bank.items["group"].n_unique() > 2  # the first bank is as it was
+def test_a_younger_query_meets_the_items_when_they_were_as_young(make, agrees):
+    rng = np.random.default_rng(10)
+    bank, query = make.bank(rng, 50), make.keys(rng, 6)
+    young = Bank.build(
+        bank.items, Keys(bank.keys.younger[0.25], bank.keys.content), {"n": np.arange(50)}
+    )
+    ages = np.array([0.25, np.nan, 0.25, np.nan, np.nan, 0.25])
+    found = bank.search(query, 5, 0.7, age=ages)
+    then, now = young.search(query, 5, 0.7), bank.search(query, 5, 0.7)
+    for q, age in enumerate(ages):
+        expected = now if np.isnan(age) else then
+        for name in ("index", "score", "trajectory", "content"):
+            assert np.allclose(getattr(found, name)[q], getattr(expected, name)[q], atol=1e-6)
+    with pytest.raises(InputError, match=r"at the age of 0.3 days, only at \[0.25\]"):
+        bank.search(query, 5, age=np.full(6, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"k": 0}, "k must be at least 1"),
+        ({"eta": 1.5}, "eta must be between 0 and 1"),
+        ({"eta": float("nan")}, "eta must be between 0 and 1"),
+        ({"weights": {"smell": 1.0}}, "no modality 'smell', only audio, text"),
+        ({"weights": {"text": -1.0}}, "not be negative"),
+        ({"weights": {"text": float("nan")}}, "not be negative"),
+    ],
+)
+def test_nonsense_is_one_sentence(make, arguments, sentence):
+    rng = np.random.default_rng(11)
+    with pytest.raises(InputError, match=sentence):
+        make.bank(rng, 9).search(make.keys(rng, 2), **arguments)
+
+
+def test_keys_of_another_width_are_refused(make):
+    rng = np.random.default_rng(12)
+    with pytest.raises(InputError, match="trajectory keys have 3 dimensions, those of the bank 5"):
+        make.bank(rng, 9).search(Keys(np.ones((1, 3), np.float32)))

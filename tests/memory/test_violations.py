@@ -4,8 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.memory.bank import Bank, Keys, Neighbours
+from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
+from m3tr.memory.keys import Keys
+from m3tr.memory.neighbours import Neighbours
 
 LATE, ITSELF, ALIKE, HELD = (
     "outcome not known by the clock",
@@ -17,15 +19,16 @@ LATE, ITSELF, ALIKE, HELD = (
 
 @pytest.fixture
 def bank(make):
-    """Four items, known on the days 0 to 3, each its own group."""
+    """Four items, known on the days 0 to 3; the second and the third are one medium."""
     items = pl.DataFrame(
         {
             "video_id": ["b0", "b1", "b2", "b3"],
             "known_at": make.times(np.arange(4)),
-            "group": [0, 1, 2, 3],
+            "title": ["zero", "one", "two", "three"],
+            "media": ["m0", "m1", "m1", "m3"],
         }
     )
-    return Bank.build(items, Keys(np.eye(4, dtype="f4"), np.eye(4, dtype="f4")), {})
+    return Bank.build(items, Keys(np.eye(4, dtype="f4")), {})
 
 
 @pytest.fixture
@@ -34,7 +37,8 @@ def queries(make):
         {
             "video_id": ["q0", "q1"],
             "observed_at": make.times(np.array([2.0, 9.0])),
-            "group": [10, 11],
+            "title": ["ten", None],
+            "media": pl.Series([None, None], dtype=pl.String),
         }
     )
 
@@ -57,16 +61,21 @@ def test_each_breach_is_counted(bank, queries):
     own = queries.with_columns(video_id=pl.Series(["b0", "b3"]))
     found = violations(bank, own, shown([0, 1], [2, 3]), set(), True)
     assert found == {LATE: 0, ITSELF: 2, ALIKE: 0, HELD: 0}
-    alike = queries.with_columns(group=pl.Series([1, 1]))
-    found = violations(bank, alike, shown([0, 1], [2, 3]), set(), True)
-    assert found == {LATE: 0, ITSELF: 0, ALIKE: 1, HELD: 0}
+    # the title of one item is that of the medium's other item too; a medium counts as well
+    for alike in (
+        queries.with_columns(title=pl.Series(["One!", "nothing"])),
+        queries.with_columns(media=pl.Series(["m1", "m7"])),
+    ):
+        found = violations(bank, alike, shown([0, 1], [2, 3]), set(), True)
+        assert found == {LATE: 0, ITSELF: 0, ALIKE: 1, HELD: 0}
+        assert violations(bank, alike, shown([2, 1], [1, 3]), set(), True)[ALIKE] == 2
     found = violations(bank, queries, shown([0, 1], [2, 3]), {"b1", "b2", "x"}, True)
     assert found == {LATE: 0, ITSELF: 0, ALIKE: 0, HELD: 2}
 
 
 def test_absent_neighbours_breach_nothing(bank, queries):
     # -1 must not be read as the last item
-    own = queries.with_columns(video_id=pl.Series(["b0", "b3"]), group=pl.Series([0, 3]))
+    own = queries.with_columns(video_id=pl.Series(["b0", "b3"]), title=pl.Series(["zero", "three"]))
     assert not any(violations(bank, own, shown([-1, -1], [-1, -1]), set(), True).values())
 
 
@@ -77,11 +86,11 @@ def test_a_search_breaches_nothing(make):
         {
             "video_id": bank.items["video_id"],
             "observed_at": make.times(rng.integers(0, 7, 50)),
-            "group": bank.items["group"],
+            "title": bank.items["title"],
         }
     )
-    clock, group = queries["observed_at"].to_numpy(), queries["group"].to_numpy()
-    kept = bank.search(bank.keys, 5, 0.5, known_by=clock, exclude=group)
+    clock = queries["observed_at"].to_numpy()
+    kept = bank.search(bank.keys, 5, 0.5, known_by=clock, exclude=bank.alike(queries))
     assert not any(violations(bank, queries, kept, set(), True).values())
     free = bank.search(bank.keys, 5, 0.5)
     broken = violations(bank, queries, free, set(), True)

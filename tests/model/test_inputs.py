@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m3tr.memory.bank import Neighbours
+from m3tr.memory.neighbours import Neighbours
 from m3tr.model.inputs import Tokens, label_summary, retrieved_tokens
 
 Q, K, N, H = 5, 4, 12, 2

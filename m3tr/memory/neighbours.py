@@ -1,0 +1,39 @@
+"""What a search found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The neighbours of Q queries, best first.
+
+    Attributes
+    ----------
+    index : ndarray of int64, shape (Q, k)
+        Positions in the bank; -1 where fewer than k items were allowed.
+    score, trajectory, content : ndarray, shape (Q, k)
+        The combined similarity and its two sides; 0 where `index` is -1.
+    modalities : dict of str to ndarray, shapes (Q, k)
+        The cosine of each modality; 0 where query or item lack it.
+    """
+
+    index: np.ndarray
+    score: np.ndarray
+    trajectory: np.ndarray
+    content: np.ndarray
+    modalities: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def found(self) -> np.ndarray:
+        """True where there is a neighbour, shape (Q, k)."""
+        return self.index >= 0
+
+    def weights(self, weighting: str = "mean", temperature: float = 0.1) -> np.ndarray:
+        """Weights over the neighbours, shape (Q, k), rows summing to 1 (0 where none is found)."""
+        logit = self.score / temperature if weighting == "softmax" else np.zeros_like(self.score)
+        top = np.where(self.found, logit, -np.inf).max(1, initial=-np.inf, keepdims=True)
+        w = np.where(self.found, np.exp(np.minimum(logit - top, 0)), 0.0)
+        return w / np.maximum(w.sum(1, keepdims=True), 1.0)  # the best one has weight 1 so far

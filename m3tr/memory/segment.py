@@ -1,0 +1,140 @@
+"""A segment: items in the order in which their outcome became known, and never changed again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from m3tr.memory.identity import MARKS, Identity
+from m3tr.memory.scan import Pairs, scan
+from m3tr.memory.table import Table, concat
+
+TABLE = "items.parquet"
+IDENTITY = fields(Identity)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """N items.
+
+    Attributes
+    ----------
+    known_at : ndarray of datetime64[us], shape (N,)
+        When each outcome became known, ascending.
+    keys : ndarray of float32, shape (N, D)
+        Trajectory key and content keys, side by side.
+    younger : dict of float to ndarray, shapes (N, D_s)
+        Trajectory keys as they were at younger ages, days.
+    table : Table
+        Identity columns and values.
+    identity : Identity
+    """
+
+    known_at: np.ndarray
+    keys: np.ndarray
+    younger: dict[float, np.ndarray]
+    table: Table
+    identity: Identity
+
+    def __len__(self) -> int:
+        return len(self.known_at)
+
+    @classmethod
+    def make(
+        cls,
+        table: Table,
+        keys: np.ndarray,
+        younger: Mapping[float, np.ndarray],
+        identify: Callable[[pl.DataFrame], Identity],
+    ) -> "Segment":
+        """A segment of items in any order; `identify` is asked once they are in theirs."""
+        frame = table.frame()
+        order = np.lexsort((frame["video_id"].to_numpy(), frame["known_at"].to_numpy()))
+        ordered = table.select(order)
+        return cls(
+            ordered.frame()["known_at"].to_numpy(),
+            np.ascontiguousarray(keys[order], np.float32),
+            {age: np.ascontiguousarray(key[order], np.float32) for age, key in younger.items()},
+            ordered,
+            identify(ordered.frame()),
+        )
+
+    def search(
+        self,
+        query: np.ndarray,
+        k: int,
+        known_by: np.ndarray | None,
+        exclude: Sequence[np.ndarray] | None,
+        age: float | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items for weighted queries (Q, D): scores and rows, as `scan.scan` gives them.
+
+        With an `age`, the queries' trajectories are compared with what the items' were at it.
+        """
+        limit = np.full(len(query), len(self))
+        if known_by is not None:
+            limit = np.searchsorted(self.known_at, known_by, side="right")
+        return scan(self.pairs(query, age), k, limit, exclude)
+
+    def pairs(self, query: np.ndarray, age: float | None) -> Pairs:
+        """Weighted queries beside the keys that they are multiplied with."""
+        if age is None:
+            return [(query, self.keys)]
+        key = self.younger[age]
+        split = key.shape[1]
+        return [(query[:, :split], key), (query[:, split:], self.keys[:, split:])]
+
+    def save(self, folder: Path) -> None:
+        """Write the segment to a new folder."""
+        folder.mkdir(parents=True)
+        self.table.save(folder / TABLE)
+        arrays = {"keys": self.keys, "known_at": self.known_at}
+        arrays |= {f"keys@{age:.9g}": key for age, key in self.younger.items()}
+        arrays |= {f"identity.{f.name}": getattr(self.identity, f.name) for f in IDENTITY}
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Segment":
+        """What `save` wrote, memory-mapped."""
+
+        def array(name: str) -> np.ndarray:
+            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+        younger = {
+            float(p.stem.partition("@")[2]): array(p.stem) for p in folder.glob("keys@*.npy")
+        }
+        identity = Identity(**{f.name: array(f"identity.{f.name}") for f in IDENTITY})
+        return cls(
+            array("known_at"), array("keys"), dict(sorted(younger.items())),
+            Table.open(folder / TABLE), identity,
+        )  # fmt: skip
+
+
+def merged(segments: Sequence[Segment]) -> Segment:
+    """One segment of several, in memory; groups keep their names."""
+    marks = [_marks(s.identity, len(s)) for s in segments]
+    group = np.concatenate([s.identity.group for s in segments])
+    joined = np.concatenate([s.identity.joined for s in segments])
+    table = concat(s.table for s in segments)
+    frame = table.frame()
+    order = np.lexsort((frame["video_id"].to_numpy(), frame["known_at"].to_numpy()))
+    identity = Identity.make(np.concatenate(marks)[order], group[order], joined)
+    return Segment.make(
+        table,
+        np.concatenate([s.keys for s in segments]),
+        {age: np.concatenate([s.younger[age] for s in segments]) for age in segments[0].younger},
+        lambda _: identity,
+    )
+
+
+def _marks(identity: Identity, n: int) -> np.ndarray:
+    """Marks by item (n, M), in no particular column; 0 for none."""
+    place = np.argsort(identity.row, kind="stable")
+    row = identity.row[place]
+    column = np.arange(len(row)) - np.searchsorted(row, row)
+    out = np.zeros((n, MARKS), np.uint64)
+    out[row, column] = identity.mark[place]
+    return out
