@@ -27,15 +27,18 @@ def likenesses(videos: pl.DataFrame) -> pl.DataFrame:
     has = set(videos.columns)
     title = (
         pl.col("title")
+        .cast(pl.String)  # a column of nothing but nulls has no type
         .str.normalize("NFKC")
         .str.to_lowercase()
         .str.replace_all(r"[^\p{L}\p{N}]+", " ")
         if "title" in has
         else blank
     ).str.strip_chars()
-    creator = pl.col("creator_id").fill_null("") if "creator_id" in has else pl.lit("")
+    creator = (
+        pl.col("creator_id").cast(pl.String).fill_null("") if "creator_id" in has else pl.lit("")
+    )
     text = pl.when(title != "").then(pl.concat_str(creator, title, separator="\x00"))
-    media = pl.col("media") if "media" in has else blank
+    media = pl.col("media").cast(pl.String) if "media" in has else blank
     # through a column of the table, or literals alone would make one row
     return videos.with_columns(text.alias("text"), media.alias("media")).select("text", "media")
 

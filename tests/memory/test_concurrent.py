@@ -168,3 +168,25 @@ def test_a_writer_killed_before_any_change_of_the_file_system(tmp_path):
     assert len(states) == len(seen) + 1 > 20 and states[-1] == (after, False)
     assert [n for n, _ in states] == sorted(n for n, _ in states)  # at one moment it happens
     assert {(before, False), (before, True), (after, True)} <= set(states)
+
+
+def test_all_of_a_segment_is_flushed_before_the_manifest_names_it(tmp_path, monkeypatch):
+    """A loss of power must not leave a manifest that names what the disk does not have."""
+    growing.upto(growing.FIRST).save(tmp_path)
+    events: list[str] = []
+
+    def fsync(handle, own=os.fsync):
+        events.append(os.readlink(f"/proc/self/fd/{handle}"))
+        own(handle)
+
+    def replace(source, target, own=os.replace):
+        events.append("named")
+        own(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    Bank.open(tmp_path).append(*growing.batch(growing.FIRST, 5))
+    new = tmp_path / Bank.open(tmp_path).manifest.segments[-1]["name"]
+    flushed = {Path(p) for p in events[: events.index("named")]}
+    assert {*new.iterdir(), new, tmp_path, tmp_path / "manifest.json.partial"} <= flushed
+    assert Path(events[-1]) == tmp_path
