@@ -46,8 +46,13 @@ def write(folder: Path, manifest: Manifest, segments: Sequence[Segment]) -> None
     for name, segment in named:
         segment.save(partial / name)
     replace(manifest, segments=[_entry(name, s) for name, s in named]).write(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    old = folder.with_name(folder.name + ".old")
+    with _locked(folder):  # nobody is appending to what goes
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def append(
@@ -98,10 +103,24 @@ def append(
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """One writer at a time; the others wait. A killed one holds nothing."""
-    Manifest.read(folder)
+    while True:
+        Manifest.read(folder)
+        with _locked(folder) as there:
+            if there():  # and not replaced by a new bank while we waited
+                yield
+                return
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Hold the lock of a folder, if there is one; whether it still lies there."""
+    if not folder.is_dir():
+        yield lambda: False
+        return
     with open(folder / LOCK, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        own = os.fstat(file.fileno())
+        yield lambda: (folder / LOCK).exists() and os.path.samestat(own, (folder / LOCK).stat())
 
 
 def _open(folder: Path, manifest: Manifest) -> tuple[Segment, ...]:

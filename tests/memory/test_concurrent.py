@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -190,3 +191,23 @@ def test_all_of_a_segment_is_flushed_before_the_manifest_names_it(tmp_path, monk
     flushed = {Path(p) for p in events[: events.index("named")]}
     assert {*new.iterdir(), new, tmp_path, tmp_path / "manifest.json.partial"} <= flushed
     assert Path(events[-1]) == tmp_path
+
+
+def test_an_append_waits_for_a_rebuild_and_goes_into_the_new_bank(tmp_path, monkeypatch):
+    folder, n = tmp_path / "bank", growing.FIRST + 1
+    growing.upto(growing.FIRST).save(folder)
+    old = Bank.open(folder)
+    append = threading.Thread(target=lambda: old.append(*growing.batch(n, 3)))
+
+    def replace(source, target, own=os.replace):
+        if Path(source) == folder:
+            append.start()
+            time.sleep(0.3)
+            assert append.is_alive() and not leftovers(folder)
+        own(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    growing.upto(n).save(folder)
+    append.join(30)
+    whole(folder, n + 3)
+    assert [p.name for p in tmp_path.iterdir()] == ["bank"] and not leftovers(folder)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from m3tr.errors import InputError
 from m3tr.memory.bank import Bank
-from m3tr.memory.keys import Keys
+from m3tr.memory.keys import Keys, unit
 
 ETAS = (0.0, 0.25, 0.5, 1.0)
 WEIGHTS = (None, {"text": 1.0}, {"audio": 0.2, "text": 3.0}, {"audio": 0.0, "text": 0.0})
@@ -132,6 +132,28 @@ def test_among_equals_the_later_known_comes_first(make):
     for eta in (0.0, 1.0):  # nothing to compare, and everything equal
         found = bank.search(query, 20, eta)
         assert found.index[0].tolist() == list(range(n - 1, n - 21, -1))
+
+
+@pytest.mark.parametrize("n", [50, 9_000])
+def test_what_float32_cannot_tell_apart_is_in_order_of_float64(make, n):
+    """Many more items than candidates are kept differ in the last bits of their keys."""
+    rng = np.random.default_rng(n)
+    base = make.keys(rng, 1).trajectory if n < 100 else unit(rng.normal(size=(1, 300)))
+    key = np.repeat(base, n, 0)
+    for _ in range(3):
+        up = rng.random(key.shape) < 0.5
+        key = np.where(up, np.nextafter(key, np.float32(2)), key)
+    query = unit(base + 0.3 * rng.normal(size=(5, base.shape[1])))
+    bank = Bank.build(make.items(rng, n), Keys(key), {})
+    exact = np.float64(query) @ np.float64(bank.keys.trajectory).T
+    found = bank.search(Keys(query), 10, 1.0)
+    right = np.lexsort((-np.broadcast_to(np.arange(n), exact.shape), -exact), axis=1)[:, :10]
+    picked = np.take_along_axis(exact, found.index, 1)
+    assert np.allclose(picked, np.take_along_axis(exact, right, 1), rtol=0, atol=1e-15)
+    for row in range(5):  # the order, unless float64 cannot tell either
+        gaps = np.diff(np.sort(exact[row])[-11:])
+        if gaps.min() > 1e-14:
+            assert found.index[row].tolist() == right[row].tolist()
 
 
 def test_items_lie_in_the_order_in_which_they_became_known(make):
