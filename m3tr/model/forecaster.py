@@ -154,12 +154,9 @@ class Forecaster:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
         causal = self.task.split == "temporal"
         keys, ages = self.keys(queries)
-        eta, weights = self.bank_settings.eta, self.bank_settings.weights
         return self.bank.search(
             keys,
             self.bank_settings.k,
-            None if eta == "learned" else eta,
-            None if weights == "learned" else dict(weights),
             known_by=queries.examples["observed_at"].to_numpy() if causal else None,
             exclude=self.bank.alike(queries.videos),
             age=ages,
