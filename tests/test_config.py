@@ -188,7 +188,7 @@ def test_a_workspace_may_leave_out_what_dvc_watches() -> None:
         ("bank: {ages: [2d]}", "bank.ages: 2d is not between 0 and the observation age 1d"),
         ("bank: {ages: [0]}", "bank.ages: 0s is not between 0 and the observation age 1d"),
         (
-            "task: {observe: {until: 2021-05-05}, horizons: [1d], split: random}\nbank: {ages: [1h]}",
+            "task: {observe: {until: 2021-05-05}, split: random}\nbank: {ages: [1h]}",
             "bank.ages: under task.observe.until every video is met at its own age",
         ),
     ],
