@@ -12,10 +12,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numba import njit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 QUERIES, ROWS = 256, 4096  # of a block: 4 MB of scores stay in the cache
 MIN_SHARE = 2048  # rows, below which a second thread costs more than it saves
@@ -73,7 +74,7 @@ def scan(
         )  # fmt: skip
 
     tasks = [(queries, share) for queries in blocks for share in range(shares)]
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+    with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, tasks))
     tied = _tied(best, row, k, shares, _slack(pairs))
     score, row = rescore(pairs, row, k)
@@ -158,6 +159,12 @@ def _tied(best: np.ndarray, row: np.ndarray, k: int, shares: int, slack: np.ndar
     last = best.reshape(n, shares, -1)[:, :, -1]
     full = row.reshape(n, shares, -1)[:, :, -1] >= 0
     return (full & (last >= (kth - slack)[:, None])).any(1)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries that multiply matrices; to look for them takes milliseconds."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _threads() -> int:
