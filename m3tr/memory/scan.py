@@ -74,8 +74,12 @@ def scan(
         )  # fmt: skip
 
     tasks = [(queries, share) for queries in blocks for share in range(shares)]
-    with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, tasks))
+    with _blas().limit(limits=1):
+        if len(tasks) == 1:  # a pool of threads would cost more than a small search
+            work(tasks[0])
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(work, tasks))
     tied = _tied(best, row, k, shares, _slack(pairs))
     score, row = rescore(pairs, row, k)
     for q in np.flatnonzero(tied).tolist():
@@ -161,16 +165,16 @@ def _tied(best: np.ndarray, row: np.ndarray, k: int, shares: int, slack: np.ndar
     return (full & (last >= (kth - slack)[:, None])).any(1)
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    """The libraries that multiply matrices; to look for them takes milliseconds."""
-    return ThreadpoolController().select(user_api="blas")
-
-
 def _threads() -> int:
     """Threads to use: the cores of this process, or what OMP_NUM_THREADS says."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads of numpy's products; to look for them takes longer than a small search."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _slack(pairs: Pairs) -> np.ndarray:
