@@ -1,13 +1,14 @@
 """params.yaml as typed, frozen settings; the only place that reads it."""
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from m3tr.data.settings import QualitySettings, TaskSettings
+from m3tr.data.settings import QualitySettings, TaskSettings, format_duration
 from m3tr.errors import InputError
 from m3tr.evaluation.settings import EvaluationSettings
 from m3tr.features.settings import FeatureSettings
@@ -43,6 +44,21 @@ class Params(BaseModel):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluationSettings = EvaluationSettings()
     registry: RegistrySettings = RegistrySettings()
+
+    @model_validator(mode="after")
+    def _ages_of_the_bank(self) -> Self:
+        own, ages = self.task.observe.age, self.bank.ages or []
+        if ages and own is None:
+            raise ValueError(
+                "bank.ages: under task.observe.until every video is met at its own age, remove it"
+            )
+        late = [age for age in ages if own is not None and not timedelta(0) < age < own]
+        if late and own is not None:
+            raise ValueError(
+                f"bank.ages: {format_duration(late[0])} is not between 0 and the observation age "
+                f"{format_duration(own)}, remove it"
+            )
+        return self
 
 
 def read_params(workspace: Path) -> Params:

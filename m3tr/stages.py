@@ -172,59 +172,31 @@ def trajectories(workspace: Path) -> Report:
 
 def bank(workspace: Path) -> Report:
     """The memory bank of training videos, and a check of what it shows to whom."""
-    import numpy as np
     from safetensors.numpy import save_file
 
-    from m3tr.data.settings import days
     from m3tr.hawkes.process import MambaHawkes
-    from m3tr.memory.bank import Bank
-    from m3tr.memory.contract import violations
-    from m3tr.memory.keys import KeyMaker
-    from m3tr.model.remember import items_of, outcomes, younger_representations
+    from m3tr.training.memory import build_bank
 
     with running("bank", workspace) as (params, report):
         videos, feedback, examples = read_tables(workspace)
-        content = read_features(workspace, examples).embeddings()
-        x_s = read_x_s(workspace)
         mhp = MambaHawkes.load(workspace / TRAJECTORIES / "mhp")
-        train = np.flatnonzero(examples["split"].to_numpy() == "train")
-        past, age = examples[train.tolist()], params.task.observe.age
-        ages = params.bank.younger(None if age is None else days(age))
-        younger = younger_representations(mhp, feedback, past, ages)
-        own = {m: e[train] for m, e in content.items()}
-        maker = KeyMaker().fit(x_s[train], own, younger)
-        memory = Bank.build(
-            items_of(past, videos),
-            maker.keys(x_s[train], own, younger),
-            {"x_s": x_s[train]} | outcomes(past, feedback, params.task.target),
-            fingerprints=read_encoders(workspace) | {"mhp": mhp.fingerprint()},
-            provenance={"dataset": params.name, "split": "train"},
+        memory, maker, report.figures = build_bank(
+            videos,
+            feedback,
+            examples,
+            read_x_s(workspace),
+            read_features(workspace, examples).embeddings(),
+            mhp,
+            params.task,
+            params.bank,
+            read_encoders(workspace) | {"mhp": mhp.fingerprint()},
+            {"dataset": params.name, "split": "train"},
+            params.seed,
         )
-        folder = workspace / BANK
-        memory.save(folder)
-        save_file(maker.arrays, folder / "keys.safetensors")
-        causal = params.task.split == "temporal"
-        asked = items_of(examples, videos)
-        found = memory.search(
-            maker.keys(x_s, content),
-            params.bank.k,
-            known_by=examples["observed_at"].to_numpy() if causal else None,
-            exclude=memory.alike(asked),
-        )
-        held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
-        breaches = violations(memory, asked, found, held_out, causal)
         report.rows = len(memory)
-        report.figures = {
-            "items": len(memory),
-            "neighbours_per_query": float(found.found.sum(1).mean()),
-            "queries_without_neighbours": int((~found.found.any(1)).sum()),
-            "similarity": {
-                "trajectory": float(found.trajectory[found.found].mean()),
-                "content": float(found.content[found.found].mean()),
-            },
-            "contract": breaches,
-        }
-        _refuse_breaches(breaches)
+        _refuse_breaches(report.figures["contract"])
+        memory.save(workspace / BANK)
+        save_file(maker.arrays, workspace / BANK / "keys.safetensors")
     return report
 
 

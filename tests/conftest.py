@@ -139,9 +139,9 @@ def make_bank(world: World, train: Any, mhp: Any) -> tuple[Any, Any]:
     maker = KeyMaker().fit(train.x_s, content, younger)
     values = {"x_s": train.x_s} | outcomes(train.examples, world.feedback, world.task.target)
     keys = maker.keys(train.x_s, content, younger)
-    fingerprints = {"mhp": mhp.fingerprint()}
     items = items_of(train.examples, train.videos)
-    return Bank.build(items, keys, values, fingerprints=fingerprints), maker
+    made_with = {"mhp": mhp.fingerprint()}
+    return Bank.build(items, keys, values, eta=BANK["eta"], fingerprints=made_with), maker
 
 
 def train_forecaster(

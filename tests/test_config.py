@@ -52,7 +52,15 @@ MISTAKES = {
     "no horizon": ("task: {horizons: []}", "task.horizons", "at least 1"),
     "wrong type": ("train: {epochs: many}", "train.epochs", "valid integer"),
     "a half": ("train: {epochs: 2.5}", "train.epochs", "valid integer"),
-    "out of range": ("bank: {eta: 2}", "bank.eta", "less than or equal to 1"),
+    "out of range": ("bank: {k: 0}", "bank.k", "greater than or equal to 1"),
+    "a share above 1": ("bank: {eta: 2}", "bank.eta", "between 0 and 1"),
+    "a share in another word": ("bank: {eta: taught}", "bank.eta", "nor 'learned'"),
+    "a negative weight": ("bank: {weights: {text: -1}}", "bank.weights", "none negative"),
+    "an unknown modality": (
+        "bank: {weights: {smell: 1}}",
+        "bank.weights",
+        "of visual, audio, text",
+    ),
     "not a number": ("train: {dropout: .nan}", "train.dropout", "finite number"),
     "a word for a room": ("hawkes: fast", "hawkes", "valid dictionary"),
     "a list for a room": ("bank: [1, 2]", "bank", "valid dictionary"),
@@ -172,3 +180,20 @@ def test_a_workspace_may_leave_out_what_dvc_watches() -> None:
     for stage in workspace_graph()["stages"].values():
         assert set(stage["params"][0][RESOLVED]) - resolved == set()
         assert not [dep for dep in stage["deps"] if dep.startswith("m3tr/")]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("bank: {ages: [2d]}", "bank.ages: 2d is not between 0 and the observation age 1d"),
+        ("bank: {ages: [0]}", "bank.ages: 0s is not between 0 and the observation age 1d"),
+        (
+            "task: {observe: {until: 2021-05-05}, split: random}\nbank: {ages: [1h]}",
+            "bank.ages: under task.observe.until every video is met at its own age",
+        ),
+    ],
+)
+def test_ages_of_the_bank_lie_below_that_of_the_task(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    assert sentence in told(tmp_path, f"name: x\n{text}\n")

@@ -183,9 +183,14 @@ class Bank:
         return Keys(part.pop("trajectory"), part, younger)
 
     @property
+    def remembered(self) -> list[str]:
+        """Names of the arrays that are remembered of each item."""
+        return list(self.segments[0].table.shapes)
+
+    @property
     def values(self) -> dict[str, np.ndarray]:
         """All that is remembered, whole, by position."""
-        return {name: self.value(name) for name in self.segments[0].table.shapes}
+        return {name: self.value(name) for name in self.remembered}
 
     def value(self, name: str) -> np.ndarray:
         """One remembered array, whole, by position."""

@@ -1,7 +1,7 @@
 """What a search found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,6 +30,14 @@ class Neighbours:
     def found(self) -> np.ndarray:
         """True where there is a neighbour, shape (Q, k)."""
         return self.index >= 0
+
+    def compact(self) -> tuple[np.ndarray, "Neighbours"]:
+        """The positions that occur (at least one), and the same neighbours counted in these."""
+        used, place = np.unique(np.maximum(self.index, 0), return_inverse=True)
+        if not len(used):
+            used = np.zeros(1, np.int64)
+        index = np.where(self.found, place.reshape(self.index.shape), -1)
+        return used, replace(self, index=index)
 
     def weights(self, weighting: str = "mean", temperature: float = 0.1) -> np.ndarray:
         """Weights over the neighbours, shape (Q, k), rows summing to 1 (0 where none is found)."""

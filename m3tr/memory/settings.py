@@ -1,13 +1,36 @@
 """Settings of the memory bank."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from m3tr.data.settings import Duration, days
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
-Weight = Annotated[float, Field(ge=0)]
+
+
+def _number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _share(value: Any) -> Any:
+    # one sentence for both forms, where a union would speak of each
+    if value != "learned" and not _number(value, 0, 1):
+        raise ValueError(f"{value!r} is not between 0 and 1, nor 'learned'")
+    return value
+
+
+def _weights(value: Any) -> Any:
+    known = ("visual", "audio", "text")
+    fits = isinstance(value, Mapping) and all(
+        m in known and _number(w, 0, float("inf")) for m, w in value.items()
+    )
+    if value != "learned" and not fits:
+        raise ValueError(
+            f"{value!r} is neither 'learned' nor weights, none negative, of {', '.join(known)}"
+        )
+    return value
 
 
 class BankSettings(BaseModel):
@@ -19,6 +42,9 @@ class BankSettings(BaseModel):
         Weight of trajectory against content similarity; 1 is trajectory only, 0 content only.
     weights : dict of str to float, or "learned"
         Weight of each modality in the content similarity; one that is not named has 1.
+    trajectory : str
+        The trajectory's key: `likelihood`, X_s as it is, or `supervised`, trained so that near keys
+        mean near futures.
     ages : list of durations, optional
         Ages below that of the task at which items can be met by younger queries; without it an
         eighth, a quarter and half of the task's own.
@@ -30,8 +56,9 @@ class BankSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    eta: Annotated[float, Field(ge=0, le=1)] | Literal["learned"] = 0.5
-    weights: dict[str, Weight] | Literal["learned"] = {}
+    eta: Annotated[float | Literal["learned"], BeforeValidator(_share)] = 0.5
+    weights: Annotated[dict[str, float] | Literal["learned"], BeforeValidator(_weights)] = {}
+    trajectory: Literal["likelihood", "supervised"] = "likelihood"
     ages: list[Duration] | None = None
     k: int = Field(10, ge=1)
     weighting: Literal["mean", "softmax"] = "mean"

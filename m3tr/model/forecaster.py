@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,12 +153,9 @@ class Forecaster:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
         causal = self.task.split == "temporal"
         keys, ages = self.keys(queries)
-        eta, weights = self.bank_settings.eta, self.bank_settings.weights
         return self.bank.search(
             keys,
             self.bank_settings.k,
-            None if eta == "learned" else eta,
-            None if weights == "learned" else dict(weights),
             known_by=queries.examples["observed_at"].to_numpy() if causal else None,
             exclude=self.bank.alike(queries.videos),
             age=ages,
@@ -189,28 +185,28 @@ class Forecaster:
         x = self.covariates(queries)
         base = self.base.predict(x) if base is None else base
         weights = neighbours.weights(self.bank_settings.weighting, self.bank_settings.temperature)
-        labels, residuals = self.bank.value("increment"), self.bank.value("residual")
+        used, near = neighbours.compact()
+        labels, residuals = (self.bank.take(name, used) for name in ("increment", "residual"))
         feedback = len(self.feedback.names)
         content = len(self.content.names)
         temporal = np.hstack([x[:, :feedback], x[:, feedback + content :], base])
         metadata = x[:, feedback : feedback + content]
         return Inputs(
             video=self.tokeniser.tokens(queries.features, metadata, temporal),
-            retrieved=retrieved_tokens(self.bank_tokens, neighbours, weights),
+            retrieved=retrieved_tokens(self.remembered_tokens(used), near, weights),
             summary=self.tokeniser.scale_summary(
-                label_summary(labels, residuals, neighbours, weights, base)
+                label_summary(labels, residuals, near, weights, base)
             ),
             base=base,
             numbers=np.hstack([x, base]),
         )
 
-    @cached_property
-    def bank_tokens(self) -> Tokens:
-        """Tokens of the bank's items."""
-        values = self.bank.values
-        names = [n.removeprefix("mask.") for n in values if n.startswith("mask.")]
+    def remembered_tokens(self, positions: np.ndarray) -> Tokens:
+        """Tokens of the items at some positions."""
+        names = [n.removeprefix("mask.") for n in self.bank.remembered if n.startswith("mask.")]
         return Tokens(
-            {m: values[f"token.{m}"] for m in names}, {m: values[f"mask.{m}"] for m in names}
+            {m: self.bank.take(f"token.{m}", positions) for m in names},
+            {m: self.bank.take(f"mask.{m}", positions) for m in names},
         )
 
     def forecast(self, queries: Queries, neighbours: Neighbours) -> np.ndarray:

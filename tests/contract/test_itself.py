@@ -18,7 +18,7 @@ def late(tiny):
 
 def neighbours(tiny, videos, features, eta=0.5):
     f = tiny.forecaster
-    f = replace(f, bank_settings=f.bank_settings.model_copy(update={"eta": eta}))
+    f = replace(f, bank=f.bank.with_weights(eta, f.bank.manifest.weights, {}))
     found = f.retrieve(f.queries(videos, tiny.feedback, late(tiny), features))
     return found, f.bank.items["video_id"].to_numpy()[found.index]
 

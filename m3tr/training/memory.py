@@ -1,0 +1,133 @@
+"""The memory bank of the training videos, and what it shows to whom."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from m3tr.data.settings import TaskSettings, days
+from m3tr.data.splits import creators
+from m3tr.hawkes.process import MambaHawkes
+from m3tr.memory.bank import Bank
+from m3tr.memory.contract import violations
+from m3tr.memory.keys import KeyMaker, Keys
+from m3tr.memory.neighbours import Neighbours
+from m3tr.memory.settings import BankSettings
+from m3tr.memory.weights import Blend, learn
+from m3tr.model.remember import items_of, outcomes, younger_representations
+
+
+def build_bank(
+    videos: pl.DataFrame,
+    feedback: pl.DataFrame,
+    examples: pl.DataFrame,
+    x_s: np.ndarray,
+    content: Mapping[str, np.ndarray],
+    mhp: MambaHawkes,
+    task: TaskSettings,
+    settings: BankSettings,
+    fingerprints: Mapping[str, str],
+    provenance: Mapping[str, Any],
+    seed: int,
+) -> tuple[Bank, KeyMaker, dict[str, Any]]:
+    """The bank of the training split (docs/retrieval.md).
+
+    Parameters
+    ----------
+    videos, feedback, examples : DataFrame
+        The clean tables and all examples.
+    x_s : ndarray, shape (N, D_s)
+        X_s of the examples at their clocks.
+    content : mapping of str to ndarray, shapes (N, D_m)
+        Their content embeddings, rows of zeros where a video lacks the modality.
+    mhp : MambaHawkes
+        What made X_s.
+    fingerprints : mapping
+        Of what made X_s and the embeddings.
+    provenance : mapping
+        Kept in the manifest.
+
+    Returns
+    -------
+    bank : Bank
+    key_maker : KeyMaker
+        Fitted on the training split.
+    figures : dict
+        Of the stage's report; `contract` counts forbidden neighbours over all examples.
+    """
+    split = examples["split"].to_numpy()
+    train = np.flatnonzero(split == "train")
+    past, age = examples[train.tolist()], task.observe.age
+    ages = settings.younger(None if age is None else days(age))
+    younger = younger_representations(mhp, feedback, past, ages)
+    own = {m: e[train] for m, e in content.items()}
+    maker = KeyMaker().fit(x_s[train], own, younger)
+    values = {"x_s": x_s[train]} | outcomes(past, feedback, task.target)
+    learned: dict[str, Any] = {}
+    if settings.trajectory == "supervised":
+        theirs = past.select("video_id").join(videos, on="video_id", maintain_order="left")
+        groups = creators(theirs)
+        learned["keys"] = maker.learn(x_s[train], younger, values["increment"], groups, seed)
+    bank = Bank.build(
+        items_of(past, videos),
+        maker.keys(x_s[train], own, younger),
+        values,
+        eta=Blend().eta if settings.eta == "learned" else settings.eta,
+        weights={} if settings.weights == "learned" else settings.weights,
+        fingerprints=fingerprints,
+        provenance=provenance,
+    )
+    asked, causal = items_of(examples, videos), task.split == "temporal"
+    everyone = maker.keys(x_s, content)
+    if "learned" in (settings.eta, settings.weights):
+        rows = np.flatnonzero(split == "validation")
+        truth = np.array(examples["increment"].to_list(), float)[rows]
+        bank = weighed(bank, everyone.select(rows), asked[rows.tolist()], truth, settings, causal)
+        learned["weights"] = bank.manifest.learned
+    found = shown(bank, everyone, asked, settings.k, causal)
+    held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
+    figures = {
+        "items": len(bank),
+        "ages_days": ages,
+        "eta": bank.manifest.eta,
+        "weights": dict(bank.manifest.weights),
+        "learned": learned,
+        "neighbours_per_query": float(found.found.sum(1).mean()),
+        "queries_without_neighbours": int((~found.found.any(1)).sum()),
+        "similarity": {
+            "trajectory": float(found.trajectory[found.found].mean()),
+            "content": float(found.content[found.found].mean()),
+        },
+        "contract": violations(bank, asked, found, held_out, causal),
+    }
+    return bank, maker, figures
+
+
+def weighed(
+    bank: Bank,
+    queries: Keys,
+    asked: pl.DataFrame,
+    truth: np.ndarray,
+    settings: BankSettings,
+    causal: bool,
+) -> Bank:
+    """The bank with the weights whose neighbours say most of validation's increments (Q, H)."""
+    known_by = asked["observed_at"].to_numpy() if causal else None
+    left_out = bank.alike(asked)
+
+    def find(eta: float, weights: Mapping[str, float]) -> np.ndarray:
+        share = eta if settings.eta == "learned" else settings.eta
+        each = weights if settings.weights == "learned" else None
+        return bank.search(queries, settings.k, share, each, known_by, left_out).index
+
+    modalities = bank.manifest.modalities if settings.weights == "learned" else []
+    blend, tried = learn(find, bank.value("increment"), truth, modalities)
+    eta = blend.eta if settings.eta == "learned" else settings.eta
+    return bank.with_weights(eta, {**bank.manifest.weights, **blend.weights}, {"tried": tried})
+
+
+def shown(bank: Bank, queries: Keys, asked: pl.DataFrame, k: int, causal: bool) -> Neighbours:
+    """What queries are shown by the contract; `asked` identifies them and has their clocks."""
+    known_by = asked["observed_at"].to_numpy() if causal else None
+    return bank.search(queries, k, known_by=known_by, exclude=bank.alike(asked))
