@@ -20,7 +20,12 @@ DAY = np.timedelta64(1, "D")
 YOUNGER = 0.25
 CREATORS = (None, "ann", "bob")
 # each row is one title in several spellings
-TITLES = (("Tea!", "tea", "«TEA»"), ("à la carte", "À LA—CARTE"), ("ｎｏｏｎ", "noon"), ("猫 1", "猫-1"))
+TITLES = (
+    ("Tea!", "tea", "«TEA»"),
+    ("à la carte", "À LA—CARTE"),
+    ("ｎｏｏｎ", "noon"),
+    ("猫 1", "猫-1"),
+)
 SCHEMA = {
     "video_id": pl.String,
     "known_at": pl.Datetime("us"),
