@@ -41,18 +41,50 @@ def append_to_bank(
     InputError
         Data that cannot be read, no model, the workspace's own model, held-out videos.
     """
-    from m3tr.data import quarantine, tables
     from m3tr.data.windows import labelled
     from m3tr.memory.bank import Bank
     from m3tr.model.forecaster import Forecaster
     from m3tr.model.remember import content_of, ends, matured
 
     _refuse_own(model, workspace)
-    raw = tables.read_videos(data / "videos.parquet")
-    raw_feedback = tables.read_feedback(data / "feedback.parquet")
-    videos, feedback, rejected = quarantine.clean(raw, raw_feedback)
     new = not model.exists() or (model.is_dir() and not any(model.iterdir()))
+    whole, feedback, figures = _read(data)
     forecaster = Forecaster.load(workspace / MODEL if new else model)
+    there = forecaster.bank.identities.contains(whole)
+    figures["left_out_already_in_the_bank"] = int(there.sum())
+    ripe, items, end = whole.clear(), None, None
+    if feedback.height:
+        end = read_time("--observed-until", until) if until else ends(forecaster, feedback)
+        examples, reasons = labelled(whole.filter(~there), feedback, forecaster.task, end)
+        ripe = whole.join(examples, on="video_id", how="semi", maintain_order="left")
+        figures |= reasons
+    held = _held_out(workspace)
+    if held is None:
+        figures["note"] = f"{workspace} has no examples, so no video was looked for in its splits"
+    elif not held_out:
+        _refuse_held_out(ripe, held, data, workspace)
+    if ripe.height:
+        features, unread = content_of(forecaster, ripe, data)
+        figures["media_or_texts_not_readable"] = unread.height
+        items = matured(forecaster, ripe, feedback, features, until=end)
+    with _target(model, workspace / MODEL if new else None) as folder:
+        bank = Bank.open(folder / "bank", {"mhp": forecaster.mhp.fingerprint()})
+        before = len(bank)
+        if items is not None:
+            bank = bank.append(*items, provenance={"data": str(data), "until": f"{end:%Y-%m-%d}"})
+        figures["appended"] = len(bank) - before
+        figures["items_in_the_bank"] = len(bank)
+    return figures | {"model": str(model)}
+
+
+def _read(data: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """Videos without any broken row, the feedback, and how many videos there were."""
+    from m3tr.data import quarantine, tables
+
+    raw = tables.read_videos(data / "videos.parquet")
+    videos, feedback, rejected = quarantine.clean(
+        raw, tables.read_feedback(data / "feedback.parquet")
+    )
     # also where only feedback is broken: what is left of it would be too low an outcome
     whole = videos.join(rejected, on="video_id", how="anti", maintain_order="left")
     figures: dict[str, Any] = {"videos": raw.height, "appended": 0}
@@ -63,40 +95,17 @@ def append_to_bank(
             f"{data / (first['table'] + '.parquet')} row {first['row']}: {first['reason']}: "
             f"{first['remedy']}"
         )
-    there = forecaster.bank.identities.contains(whole)
-    figures["left_out_already_in_the_bank"] = int(there.sum())
-    fresh = whole.filter(~there)
-    end = read_time("--observed-until", until) if until else None
-    if feedback.height:
-        end = end or ends(forecaster, feedback)
-    ripe = fresh.clear()
-    if end:
-        ripe, reasons = labelled(fresh, feedback, forecaster.task, end)
-        figures |= reasons
-    held = _held_out(workspace)
-    if held is None:
-        figures["note"] = f"{workspace} has no examples, so no video was looked for in its splits"
-    forbidden = ripe.filter(pl.col("video_id").is_in(sorted(held or ())))["video_id"]
-    if len(forbidden) and not held_out:
+    return whole, feedback, figures
+
+
+def _refuse_held_out(ripe: pl.DataFrame, held: set[str], data: Path, workspace: Path) -> None:
+    forbidden = [video for video in ripe["video_id"] if video in held]
+    if forbidden:
         raise InputError(
             f"{data / 'videos.parquet'}: {len(forbidden)} videos, the first {forbidden[0]}, are in "
             f"the validation or test split of {workspace}, which the evaluation may not find in a "
             "bank: leave them out, or append them with --held-out to a model that is not evaluated"
         )
-    items = None
-    if ripe.height:
-        own = fresh.join(ripe, on="video_id", how="semi", maintain_order="left")
-        features, unread = content_of(forecaster, own, data)
-        figures["media_or_texts_not_readable"] = unread.height
-        items = matured(forecaster, own, feedback, features, until=end)
-    with _target(model, workspace / MODEL if new else None) as folder:
-        bank = Bank.open(folder / "bank", {"mhp": forecaster.mhp.fingerprint()})
-        before = len(bank)
-        if items is not None:
-            bank = bank.append(*items, provenance={"data": str(data), "until": f"{end:%Y-%m-%d}"})
-        figures["appended"] = len(bank) - before
-        figures["items_in_the_bank"] = len(bank)
-    return figures | {"model": str(model)}
 
 
 def _refuse_own(model: Path, workspace: Path) -> None:
