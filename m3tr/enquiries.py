@@ -153,7 +153,10 @@ def bank_info(workspace: Path, model: Path | None = None) -> dict[str, str]:
         "fingerprints": ", ".join(f"{n} {digest[:12]}" for n, digest in m.fingerprints.items()),
     }
     if m.learned:
-        told["learned"] = ", ".join(f"{name} {value}" for name, value in m.learned.items())
+        told["learned"] = ", ".join(
+            f"{len(v)} {name}" if isinstance(v, list) else f"{name} {v}"
+            for name, v in m.learned.items()
+        )
     for i, source in enumerate(m.provenance, 1):
         told[f"provenance {i}"] = ", ".join(f"{name} {value}" for name, value in source.items())
     known = [segment.known_at for segment in bank.segments if len(segment)]
