@@ -260,6 +260,7 @@ def evaluate(workspace: Path) -> Report:
             folder,
             {"dataset": params.name, "MLflow run": report.run.id}
             | provenance("evaluate", workspace),
+            workspace / "data",
         )
         write_table(predictions, workspace / PREDICTIONS)
         report.rows = predictions["video_id"].n_unique()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,21 @@ def read_report(workspace: Path, stage: str) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):
         raise InputError(f"{path} is missing or damaged: run the stage `{stage}` first") from None
+
+
+def read_time(option: str, text: str) -> datetime:
+    """The time that an option of a command names; without a zone it is UTC."""
+    from pydantic import ValidationError
+
+    from m3tr.data.settings import Observe
+
+    try:
+        at = Observe.model_validate({"until": text}).until
+    except ValidationError:
+        at = None
+    if at is None:
+        raise InputError(f"{option} {text}: write a time as in 2021-05-02T12:00:00Z")
+    return at
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -231,3 +232,23 @@ def tiny_forecaster(tmp_path_factory: pytest.TempPathFactory, tiny_world: World)
 def tiny_queries(tiny_forecaster: Tiny) -> Mapping[str, Any]:
     """Queries of the splits of the tiny world, by name."""
     return make_queries(tiny_forecaster.world, tiny_forecaster.forecaster.mhp)[0]
+
+
+@pytest.fixture
+def m3tr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Call the command line; exit status, stdout and stderr."""
+
+    from m3tr import cli
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["m3tr", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        told = capsys.readouterr()
+        assert "Traceback" not in told.out + told.err
+        return int(end.value.code or 0), told.out, told.err
+
+    return call

@@ -10,28 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from m3tr import cli
-
 STAGES = ["ingest", "validate", "features", "trajectories", "bank", "train", "evaluate", "register"]
-VERBS = [*STAGES, "simulate", "import", "run", "results"]
+VERBS = [*STAGES, "simulate", "import", "run", "results", "explain"]
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def m3tr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call the command line; exit status, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["m3tr", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        told = capsys.readouterr()
-        assert "Traceback" not in told.out + told.err
-        return int(end.value.code or 0), told.out, told.err
-
-    return call
 
 
 def sentence(told: tuple[int, str, str]) -> str:

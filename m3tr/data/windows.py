@@ -161,18 +161,8 @@ def make_examples(
             f"of {', '.join(map(str, kinds))}."
         )
     data_end: datetime = task.observed_until or feedback["time"].max()  # type: ignore[assignment]
-
-    frame = clocks(videos, task)
-    report: dict[str, Any] = {
-        "videos": videos.height,
-        "data_end": data_end.isoformat(),
-        "left_out_published_after_clock": videos.height - frame.height,
-    }
-    known = frame.filter(pl.col("known_at") <= data_end)
-    report["left_out_censored"] = frame.height - known.height
-    labelled = _labels(known, feedback, task)
-    enough = labelled.filter(pl.col("n_events") >= task.min_events)
-    report["left_out_too_few_events"] = labelled.height - enough.height
+    enough, left_out = labelled(videos, feedback, task, data_end)
+    report: dict[str, Any] = {"videos": videos.height, "data_end": data_end.isoformat()} | left_out
     if enough.is_empty():
         raise InputError(
             "params.yaml: no video is left to learn from "
@@ -188,6 +178,28 @@ def make_examples(
     columns = ["video_id", "published_at", "observed_at", "age_days", "split", "known_at"]
     columns += ["n_events", "observed", "horizon_days", "increment", "total"]
     return examples.select(columns).sort("observed_at", "video_id"), report
+
+
+def labelled(
+    videos: pl.DataFrame, feedback: pl.DataFrame, task: TaskSettings, until: datetime
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Every video whose outcome is known at `until`, with its labels; it belongs to no split yet.
+
+    Returns
+    -------
+    examples : DataFrame
+        As of `make_examples`, but for `split`; in the order of `videos`.
+    left_out : dict
+        How many videos are not among them, by reason.
+    """
+    frame = clocks(videos, task)
+    left_out = {"left_out_published_after_clock": videos.height - frame.height}
+    known = frame.filter(pl.col("known_at") <= until)
+    left_out["left_out_censored"] = frame.height - known.height
+    everyone = _labels(known, feedback, task)
+    enough = everyone.filter(pl.col("n_events") >= task.min_events)
+    left_out["left_out_too_few_events"] = everyone.height - enough.height
+    return enough, left_out
 
 
 def _labels(frame: pl.DataFrame, feedback: pl.DataFrame, task: TaskSettings) -> pl.DataFrame:
@@ -214,7 +226,7 @@ def _labels(frame: pl.DataFrame, feedback: pl.DataFrame, task: TaskSettings) -> 
         return pl.concat_list(logs)
 
     return (
-        frame.join(figures, on="video_id", how="left")
+        frame.join(figures, on="video_id", how="left", maintain_order="left")
         .with_columns(pl.col(names).fill_null(0))
         .with_columns(log2("_increment").alias("increment"), log2("_total").alias("total"))
     )

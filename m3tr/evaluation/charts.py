@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable, Sequence
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from m3tr.evaluation.table import OURS, Results
+
+if TYPE_CHECKING:
+    from m3tr.evaluation.explanation import Curve
 
 # drawn in these and replaced by the page's variables, so that dark mode needs no second picture
 THEME = {
@@ -53,7 +56,7 @@ def _svg(draw: Callable[[Any], None], name: str, size: tuple[float, float] = (4.
         axes.xaxis.set_major_locator(MaxNLocator(5))
         draw(axes)
         if axes.get_legend_handles_labels()[1]:
-            figure.legend(loc="outside upper left", ncols=5, handlelength=1.6, columnspacing=1.2)
+            figure.legend(loc="outside upper left", ncols=6, handlelength=1.6, columnspacing=1.2)
         buffer = StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
@@ -129,30 +132,45 @@ def by_group(scores: Results, label: str, group: str) -> str | None:
 
 
 def trajectories(
-    curves: Sequence[tuple[str, Sequence[float], Sequence[float]]], observed: float, name: str
+    query: "Curve", neighbours: Sequence["Curve"], forecast: "Curve", name: str
 ) -> str:
-    """Cumulative curves (label, ages in days, counts); the first is the query's.
+    """Cumulative curves of a video and of its neighbours, best first; circles are the forecast.
 
-    Solid up to the observation age `observed` (days), dashed after it.
+    Solid as far as they were looked at, dashed where they were known to go on, dotted where the
+    query went on unknown to its forecast. The best neighbours have colours, the others are faint.
     """
-    colours = [ACCENT, SECOND, THIRD, FOURTH, FAINT]
+    coloured = (SECOND, THIRD, FOURTH)
+
+    def curve(axes: Any, each: "Curve", after: str, **style: Any) -> None:
+        x, y = np.asarray(each.ages, float), np.log2(1 + np.asarray(each.counts, float))
+        label = style.pop("label")
+        for part, dash in ((x <= each.seen, "-"), (x >= each.seen, after)):
+            if part.sum() > 1:
+                axes.plot(x[part], y[part], dash, label=label, **style)
+                label = None
 
     def draw(axes: Any) -> None:
-        for j, (text, ages, counts) in enumerate(curves):
-            x, y = np.asarray(ages, float), np.log2(1 + np.asarray(counts, float))
-            if len(x) == 0:
-                continue
-            colour, heavy = colours[min(j, len(colours) - 1)], 2.0 if j == 0 else 1.1
-            seen, after = x <= observed, x >= observed
-            if seen.any() and after.any() and not (seen & after).any():
-                after[np.flatnonzero(seen)[-1]] = True  # joins the two parts
-            zorder = 3 if j == 0 else 2
-            axes.plot(x[seen], y[seen], color=colour, lw=heavy, label=text, zorder=zorder)
-            axes.plot(x[after], y[after], "--", color=colour, lw=heavy, zorder=zorder)
-        axes.axvline(observed, color=FAINT, lw=1)
+        axes.axvline(query.seen, color=FAINT, lw=1)
+        curve(axes, query, ":", color=ACCENT, lw=2.2, zorder=4, label="this video")
+        for j, each in enumerate(neighbours):
+            best, rest = j < len(coloured), f"{len(coloured) + 1} to {len(neighbours)}"
+            if len(neighbours) == len(coloured) + 1:
+                rest = str(len(neighbours))
+            style = (
+                {"color": coloured[j], "lw": 1.4}
+                if best
+                else {"color": FAINT, "lw": 0.8, "alpha": 0.7}
+            )
+            label = str(j + 1) if best else rest if j == len(coloured) else None
+            curve(axes, each, "--", zorder=3 if best else 2, label=label, **style)
+        points = np.log2(1 + np.asarray(forecast.counts, float))
+        axes.plot(
+            forecast.ages, points, "o", ms=5, mfc="none", color=ACCENT, zorder=5, label="forecast"
+        )
         axes.set(xlabel="age, days", ylabel="log2(1 + count)")
+        axes.set_ylim(bottom=0)
 
-    return _svg(draw, f"trajectories {name}", (4.6, 2.6))
+    return _svg(draw, f"trajectories {name}", (6.2, 3.0))
 
 
 def _lines(own: pl.DataFrame) -> list[str]:

@@ -2,71 +2,30 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from m3tr.evaluation import charts
+from m3tr.evaluation import charts, page
+from m3tr.evaluation.explained import card
+from m3tr.evaluation.explanation import Explanation
 from m3tr.evaluation.markdown import LABELS, Header, number, ranged
-from m3tr.evaluation.page import PAGE
 from m3tr.evaluation.table import OURS, Results
 
-MAX_NEIGHBOURHOODS = 8
-MAX_NEIGHBOURS = 4  # as many as the chart has colours for
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A retrieved video: its scores and its cumulative curve (counts) at `ages` (days)."""
-
-    video_id: str
-    score: float
-    content: float
-    trajectory: float
-    ages: Sequence[float]
-    curve: Sequence[float]
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Neighbourhood:
-    """A test video with its neighbours.
-
-    Attributes
-    ----------
-    video_id, title : str
-    ages : sequence of float
-        Ages in days, before and after the observation age.
-    curve : sequence of float
-        Cumulative count of the target at `ages`.
-    observed_days : float
-        Observation age in days.
-    neighbours : list of Neighbour
-        Best first.
-    """
-
-    video_id: str
-    title: str
-    ages: Sequence[float]
-    curve: Sequence[float]
-    observed_days: float
-    neighbours: Sequence[Neighbour] = field(default_factory=list)
+MAX_EXPLAINED = 8
 
 
 def render(
     scores: Results,
     predictions: pl.DataFrame,
     header: Header,
-    neighbourhoods: Sequence[Neighbourhood] = (),
+    explained: Sequence[Explanation] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as HTML; arguments as for `write_report`."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
     row = OURS if OURS in predictions["row"].unique() else predictions["row"][-1]
     labels = []
     for label, title in LABELS.items():
@@ -79,22 +38,14 @@ def render(
             for p in _charts(scores, predictions, label, row)
         ]
         labels.append({"title": title, "rows": lines, "charts": pictures})
-    shown = [
-        {
-            "video_id": n.video_id,
-            "title": n.title,
-            "neighbours": list(n.neighbours)[:MAX_NEIGHBOURS],
-            "svg": Markup(_neighbourhood(n, i)),
-        }
-        for i, n in enumerate(neighbourhoods[:MAX_NEIGHBOURHOODS])
-    ]
-    return environment.from_string(PAGE).render(
+    return page.render(
+        "report",
         title=f"Results on {header.dataset}",
         random=header.split != "temporal",
         header=header.lines(scores),
         tiles=_tiles(scores, row),
         labels=labels,
-        neighbourhoods=shown,
+        explained=[card(e, str(i)) for i, e in enumerate(explained[:MAX_EXPLAINED])],
         provenance=provenance or {},
     )
 
@@ -104,7 +55,7 @@ def write_report(
     scores: Results,
     predictions: pl.DataFrame,
     header: Header,
-    neighbourhoods: Sequence[Neighbourhood] = (),
+    explained: Sequence[Explanation] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page to `path`; it loads nothing from elsewhere and has no script.
@@ -116,14 +67,14 @@ def write_report(
     predictions : DataFrame
         What `scores` was made from.
     header : Header
-    neighbourhoods : sequence of Neighbourhood
-        The first eight are shown, each with its four best neighbours.
+    explained : sequence of Explanation
+        The first eight are shown.
     provenance : mapping
         Name and value of each line of the provenance block.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = render(scores, predictions, header, neighbourhoods, provenance)
-    path.write_text(page, encoding="utf-8")
+    text = render(scores, predictions, header, explained, provenance)
+    path.write_text(text, encoding="utf-8")
 
 
 def _charts(scores: Results, predictions: pl.DataFrame, label: str, row: str) -> list[dict]:
@@ -147,13 +98,6 @@ def _charts(scores: Results, predictions: pl.DataFrame, label: str, row: str) ->
             note = f"Error over the variance of the whole test set. Videos: {sizes}."
             pictures.append({"title": f"nMSE by {name}", "svg": drawn, "note": note})
     return pictures
-
-
-def _neighbourhood(n: Neighbourhood, index: int) -> str:
-    # titles stay out of the picture: numbers point to the table below it
-    curves = [("this video", n.ages, n.curve)]
-    curves += [(str(j), b.ages, b.curve) for j, b in enumerate(n.neighbours[:MAX_NEIGHBOURS], 1)]
-    return charts.trajectories(curves, n.observed_days, str(index))
 
 
 def _line(line: dict[str, Any]) -> dict[str, Any]:

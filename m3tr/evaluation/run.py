@@ -13,16 +13,16 @@ from m3tr.baselines.rows import baselines, prediction_frame, predictions
 from m3tr.data.windows import observed
 from m3tr.evaluation.bounds import check, to_json
 from m3tr.evaluation.classes import trajectory_classes
+from m3tr.evaluation.explanation import Explanation, explain
 from m3tr.evaluation.markdown import Header, to_markdown
-from m3tr.evaluation.report import Neighbour, Neighbourhood, write_report
+from m3tr.evaluation.report import write_report
 from m3tr.evaluation.settings import EvaluationSettings
 from m3tr.evaluation.table import results
 from m3tr.features.store import Features
-from m3tr.memory.neighbours import Neighbours
 from m3tr.model.forecaster import Forecaster
 
-SHOWN = 6  # test videos whose neighbours are drawn
-POINTS = 40  # of a drawn curve
+SHOWN = 6  # test videos that are explained
+PICTURED = 4  # neighbours of each with pictures: the page stays small
 
 
 def evaluate(
@@ -36,6 +36,7 @@ def evaluate(
     header: Header,
     folder: Path,
     provenance: Mapping[str, Any],
+    media_root: Path | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Forecast the test split and write results.md, results.json and report.html to `folder`.
 
@@ -54,6 +55,8 @@ def evaluate(
         Created where it does not exist.
     provenance : mapping
         Shown in the report.
+    media_root : Path, optional
+        Folder of the media paths, for pictures of the videos that are explained.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(table, indent=2) + "\n")
     (folder / "results.md").write_text(to_markdown(scores, header, batched=settings.batched))
-    shown = neighbourhoods(forecaster, test, content, videos, feedback, seed)
+    shown = explained(forecaster, test, content, videos, feedback, seed, media_root)
     write_report(folder / "report.html", scores, everything, header, shown, provenance)
     ours = table["M3TR"]
     figures = {
@@ -135,80 +138,18 @@ def breaches_in_test(
     return forecaster.breaches(queries, forecaster.retrieve(queries), held_out)
 
 
-def neighbourhoods(
+def explained(
     forecaster: Forecaster,
     test: Data,
     features: Features,
     videos: pl.DataFrame,
     feedback: pl.DataFrame,
     seed: int,
-) -> list[Neighbourhood]:
+    media_root: Path | None,
+) -> list[Explanation]:
     """Some test videos, drawn at random, with what was retrieved for each."""
-    pick = np.sort(np.random.default_rng(seed).permutation(len(test))[:SHOWN])
-    chosen = test.examples[pick.tolist()]
-    queries = forecaster.queries(
-        test.videos[pick.tolist()], feedback, features=features.select(chosen["video_id"].to_list())
-    )
+    pick = np.sort(np.random.default_rng(seed).permutation(len(test))[:SHOWN]).tolist()
+    own = features.select(test.examples[pick]["video_id"].to_list())
+    queries = forecaster.queries(test.videos[pick], feedback, features=own)
     found = forecaster.retrieve(queries)
-    titles = (
-        dict(videos.select("video_id", "title").iter_rows()) if "title" in videos.columns else {}
-    )
-    curve = Curves(feedback, videos, test.target)
-    out = []
-    for i, example in enumerate(chosen.iter_rows(named=True)):
-        ages = np.linspace(0, example["horizon_days"][-1], POINTS)
-        out.append(
-            Neighbourhood(
-                video_id=example["video_id"],
-                title=titles.get(example["video_id"]) or "",
-                ages=ages.tolist(),
-                curve=curve(example["video_id"], ages),
-                observed_days=example["age_days"],
-                neighbours=_neighbours(forecaster, found, i, ages, curve, titles),
-            )
-        )
-    return out
-
-
-def _neighbours(
-    forecaster: Forecaster,
-    found: Neighbours,
-    row: int,
-    ages: np.ndarray,
-    curve: "Curves",
-    titles: Mapping[str, str | None],
-) -> list[Neighbour]:
-    ids = forecaster.bank.items["video_id"]
-    return [
-        Neighbour(
-            video_id=ids[int(item)],
-            score=float(found.score[row, j]),
-            content=float(found.content[row, j]),
-            trajectory=float(found.trajectory[row, j]),
-            ages=ages.tolist(),
-            curve=curve(ids[int(item)], ages),
-            title=titles.get(ids[int(item)]) or "",
-        )
-        for j, item in enumerate(found.index[row])
-        if item >= 0
-    ]
-
-
-class Curves:
-    """Cumulative counts of the target by video; for pictures only, they see the whole life."""
-
-    def __init__(self, feedback: pl.DataFrame, videos: pl.DataFrame, target: str) -> None:
-        born = videos.select("video_id", "published_at")
-        rows = feedback.filter(pl.col("kind") == target).join(born, on="video_id")
-        age = (pl.col("time") - pl.col("published_at")).dt.total_microseconds() / 86_400e6
-        rows = rows.select("video_id", "count", age=age).sort("video_id", "age")
-        self._rows = rows.partition_by("video_id", as_dict=True, include_key=False)
-
-    def __call__(self, video_id: str, ages: np.ndarray) -> list[float]:
-        """Counts in (0, age] at each of `ages`, days."""
-        rows = self._rows.get((video_id,))
-        if rows is None:
-            return [0.0] * len(ages)
-        sums = np.concatenate([[0], np.cumsum(rows["count"].to_numpy())])
-        place = np.searchsorted(rows["age"].to_numpy(), ages, side="right")
-        return sums[place].astype(float).tolist()
+    return explain(forecaster, queries, found, videos, feedback, media_root, PICTURED)

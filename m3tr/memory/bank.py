@@ -21,6 +21,7 @@ import polars as pl
 
 from m3tr.errors import InputError
 from m3tr.memory import folder
+from m3tr.memory.explain import explain
 from m3tr.memory.identity import Identities
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
@@ -289,7 +290,17 @@ class Bank:
         content = np.zeros((len(queries), k))
         for m, value in parts.items():
             content += own_weights[m][:, None] * value
-        return Neighbours(index, score, trajectory, content, parts)
+        side = self.manifest.eta if eta is None else eta
+        shares = {"trajectory": np.full(len(queries), float(side))}
+        shares |= {m: (1 - side) * weight for m, weight in own_weights.items()}
+        return Neighbours(index, score, trajectory, content, parts, shares, ages)
+
+    def explain(self, videos: Sequence[str], found: Neighbours) -> pl.DataFrame:
+        """Why each query was shown what: one row a neighbour (`m3tr.memory.explain`).
+
+        `videos` are the queries' ids, `found` what a search of this bank returned for them.
+        """
+        return explain(self, videos, found)
 
 
 def _require(items: pl.DataFrame, keys: Keys, width: int) -> None:

@@ -18,6 +18,11 @@ class Neighbours:
         The combined similarity and its two sides; 0 where `index` is -1.
     modalities : dict of str to ndarray, shapes (Q, k)
         The cosine of each modality; 0 where query or item lack it.
+    shares : dict of str to ndarray, shapes (Q,)
+        Weight of each part of the score (`trajectory` and the modalities): times the cosines, they
+        add up to it.
+    age : ndarray, shape (Q,), or None
+        The age, days, at which trajectories were compared; NaN, or without it, that of the task.
     """
 
     index: np.ndarray
@@ -25,6 +30,8 @@ class Neighbours:
     trajectory: np.ndarray
     content: np.ndarray
     modalities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shares: Mapping[str, np.ndarray] = field(default_factory=dict)
+    age: np.ndarray | None = None
 
     @property
     def found(self) -> np.ndarray:

@@ -187,12 +187,8 @@ class Forecaster:
         weights = neighbours.weights(self.bank_settings.weighting, self.bank_settings.temperature)
         used, near = neighbours.compact()
         labels, residuals = (self.bank.take(name, used) for name in ("increment", "residual"))
-        feedback = len(self.feedback.names)
-        content = len(self.content.names)
-        temporal = np.hstack([x[:, :feedback], x[:, feedback + content :], base])
-        metadata = x[:, feedback : feedback + content]
         return Inputs(
-            video=self.tokeniser.tokens(queries.features, metadata, temporal),
+            video=self.tokens(queries, x, base),
             retrieved=retrieved_tokens(self.remembered_tokens(used), near, weights),
             summary=self.tokeniser.scale_summary(
                 label_summary(labels, residuals, near, weights, base)
@@ -200,6 +196,14 @@ class Forecaster:
             base=base,
             numbers=np.hstack([x, base]),
         )
+
+    def tokens(self, queries: Queries, x: np.ndarray, base: np.ndarray) -> Tokens:
+        """X: tokens of the queries, from their covariates `x` (N, D) and base forecasts (N, H)."""
+        feedback = len(self.feedback.names)
+        content = len(self.content.names)
+        temporal = np.hstack([x[:, :feedback], x[:, feedback + content :], base])
+        metadata = x[:, feedback : feedback + content]
+        return self.tokeniser.tokens(queries.features, metadata, temporal)
 
     def remembered_tokens(self, positions: np.ndarray) -> Tokens:
         """Tokens of the items at some positions."""

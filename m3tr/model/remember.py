@@ -1,17 +1,27 @@
 """From matured videos to items of the memory bank: identity, keys and what is remembered."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from m3tr.data.duplicates import IDENTITY
-from m3tr.data.windows import growth_curves
+from m3tr.data.windows import growth_curves, labelled
+from m3tr.errors import InputError
+from m3tr.features.extract import extract
+from m3tr.features.fingerprints import fingerprints
+from m3tr.features.precomputed import COLUMNS
+from m3tr.features.store import Features
+from m3tr.memory.bank import Bank
+from m3tr.memory.keys import Keys
 from m3tr.model.queries import when_younger
 
 if TYPE_CHECKING:
     from m3tr.hawkes.process import MambaHawkes
+    from m3tr.model.forecaster import Forecaster
 
 KEPT = ("video_id", "known_at", "published_at", "observed_at")
 
@@ -38,3 +48,128 @@ def younger_representations(
     """X_s (N, D_s) of the examples at each of some younger ages, days."""
     n = examples.height
     return {age: when_younger(mhp, feedback, examples, np.full(n, age)) for age in ages}
+
+
+class Items(NamedTuple):
+    """What `Bank.append` takes."""
+
+    items: pl.DataFrame
+    keys: Keys
+    values: Mapping[str, np.ndarray]
+
+
+def matured(
+    forecaster: "Forecaster",
+    videos: pl.DataFrame,
+    feedback: pl.DataFrame,
+    features: Features | None = None,
+    *,
+    data_dir: Path | None = None,
+    until: datetime | None = None,
+) -> Items:
+    """New items for the bank of a trained forecaster: `forecaster.bank.append(*matured(...))`.
+
+    Keys and tokens are made by the forecaster's own process and encoders. These videos were not in
+    its fit, so what is remembered as their residual is their increment less the base forecast.
+
+    Parameters
+    ----------
+    videos, feedback : DataFrame
+        Clean tables; videos whose outcome is not known, or that the bank holds, are left out.
+    features : Features, optional
+        Of these videos; without them they are extracted (`content_of`).
+    data_dir : Path, optional
+        Folder of the media paths; without it the working directory.
+    until : datetime, optional
+        Up to when the feedback is complete; without it `ends`.
+
+    Raises
+    ------
+    InputError
+        Where features come from another encoder than the bank's, or the target never occurs.
+    """
+    task, bank = forecaster.task, forecaster.bank
+    if task.target not in feedback["kind"]:
+        raise InputError(
+            f"no feedback has the target kind {task.target!r}, so no outcome is known: add it"
+        )
+    examples, _ = labelled(videos, feedback, task, until or ends(forecaster, feedback))
+    examples = examples.filter(~bank.identities.contains(examples))
+    own = examples.select("video_id").join(videos, on="video_id", maintain_order="left")
+    if examples.is_empty():
+        return _nothing(bank, items_of(examples, own))
+    if features is None:
+        features, _ = content_of(forecaster, own, data_dir or Path())
+    queries = forecaster.queries(own, feedback, features=features)
+    younger = younger_representations(
+        forecaster.mhp, feedback, examples, list(bank.manifest.younger)
+    )
+    keys = forecaster.key_maker.keys(queries.x_s, queries.features.embeddings(), younger)
+    values = {"x_s": queries.x_s} | outcomes(examples, feedback, task.target)
+    x = forecaster.covariates(queries)
+    base = forecaster.base.predict(x)
+    values["residual"] = values["increment"] - base
+    tokens = forecaster.tokens(queries, x, base)
+    for m in tokens.x:
+        values |= {f"token.{m}": tokens.x[m], f"mask.{m}": tokens.mask[m]}
+    return Items(items_of(examples, own), keys, _as_remembered(forecaster, values))
+
+
+def ends(forecaster: "Forecaster", feedback: pl.DataFrame) -> datetime:
+    """Up to when feedback counts as complete: its last row, or `task.observed_until` if later."""
+    last: datetime = feedback["time"].max()  # type: ignore[assignment]
+    return max(last, forecaster.task.observed_until or last)
+
+
+def content_of(
+    forecaster: "Forecaster", videos: pl.DataFrame, data_dir: Path
+) -> tuple[Features, pl.DataFrame]:
+    """Content features by the encoders that the bank was made with, and what they set aside.
+
+    Raises
+    ------
+    InputError
+        Where the encoders are others by now.
+    """
+    here = forecaster.feature_settings.model_copy(update={"engine": "local"})
+    given = {m for m, column in COLUMNS.items() if column in videos.columns}
+    given = {m for m in given if videos[COLUMNS[m]].is_not_null().any()}
+    own = dict.fromkeys(given, "precomputed")
+    own |= fingerprints(here, [m for m in COLUMNS if m not in given])
+    manifest = forecaster.bank.manifest
+    for m, theirs in manifest.fingerprints.items():
+        if m in own and m in manifest.modalities and own[m] != theirs:
+            raise InputError(
+                f"the {m} features would come from another encoder ({own[m][:12]}) than the bank's "
+                f"({theirs[:12]}), so they cannot be compared: use the encoder and version of m3tr "
+                "that the model was trained with, or train it anew"
+            )
+    features, broken, _ = extract(videos, data_dir, here)
+    return features, broken
+
+
+def _nothing(bank: Bank, items: pl.DataFrame) -> Items:
+    """No items, in the form of the bank's."""
+    width = {part: np.zeros((0, n), np.float32) for part, n in bank.manifest.layout.items()}
+    trajectory = width.pop("trajectory")
+    forms = bank.segments[0].table.shapes
+    values = {name: np.zeros((0, *shape), dtype) for name, (dtype, shape) in forms.items()}
+    return Items(
+        items, Keys(trajectory, width, dict.fromkeys(bank.manifest.younger, trajectory)), values
+    )
+
+
+def _as_remembered(
+    forecaster: "Forecaster", values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Values in the types and lengths that the bank keeps; missing tokens are masked."""
+    forms = forecaster.bank.segments[0].table.shapes
+    out = {}
+    for name, (dtype, shape) in forms.items():
+        array = values[name]
+        if name.startswith(("token.", "mask.")) and array.shape[1:] != shape:
+            padded = np.zeros((len(array), *shape), dtype)
+            padded[:, : array.shape[1]] = array[:, : shape[0]]
+            array = padded
+        out[name] = array.astype(dtype)
+    return out

@@ -1,0 +1,255 @@
+"""What can be asked of a finished workspace: why a forecast is what it is, what the bank holds.
+
+Nothing here is a stage: no artifact of the pipeline is written.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from m3tr.errors import InputError
+from m3tr.workspace import BANK, FEATURES, MODEL, TABLES, read_encoders, read_table, read_time
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from m3tr.memory.bank import Bank
+    from m3tr.memory.neighbours import Neighbours
+    from m3tr.model.forecaster import Forecaster
+    from m3tr.model.queries import Queries
+
+EXPLANATIONS = "reports/explain"
+HARMLESS = re.compile(r"[^A-Za-z0-9_-]+")
+LONGEST = 80  # of a file's name
+
+
+def explain_video(
+    workspace: Path,
+    video: str,
+    observed_at: str | None = None,
+    out: Path | None = None,
+    model: Path | None = None,
+) -> str:
+    """Write the page that explains a video's forecast; the table and the page's path as text.
+
+    Parameters
+    ----------
+    observed_at : str, optional
+        Another clock than the task's own, ISO 8601.
+    out : Path, optional
+        File, or an existing folder, for the page; without it `reports/explain/` of the workspace.
+    model : Path, optional
+        Folder of a saved forecaster; without it the workspace's.
+
+    Raises
+    ------
+    InputError
+        No such video, no model yet, a clock before publication, or nothing that may be shown.
+    """
+    from m3tr.evaluation.explained import lines, notes, write_page
+    from m3tr.evaluation.explanation import explain
+
+    videos, feedback, forecaster = _read(workspace, model)
+    queries = _queries(workspace, forecaster, videos, feedback, [video], observed_at)
+    found = forecaster.retrieve(queries)
+    if not found.found.any():
+        raise InputError(_nobody(forecaster.bank, queries))
+    told = explain(forecaster, queries, found, videos, feedback, workspace / "data")[0]
+    page = out or workspace / EXPLANATIONS
+    if out is None or out.is_dir():
+        page = page / f"{file_name(video)}.html"
+    write_page(page, told)
+    head = f"{video}  {told.title}".strip()
+    own = [("forecast", told.forecast), ("outcome", told.outcome or [])]
+    gains = [f"{name}: {_gains(told.leads, values)}" for name, values in own if values]
+    return "\n".join(
+        [head, *notes(told), *gains, "", lines(told.table, told.leads), "", f"page: {page}"]
+    )
+
+
+def search_bank(
+    workspace: Path,
+    ids: Sequence[str],
+    *,
+    k: int | None = None,
+    eta: float | None = None,
+    weights: Sequence[str] = (),
+    known_by: str | None = None,
+    model: Path | None = None,
+) -> tuple[pl.DataFrame, list[float]]:
+    """Neighbours of videos of the workspace, as `Bank.explain` tells them; leads of the horizons.
+
+    Parameters
+    ----------
+    k, eta : optional
+        Without them those of the model.
+    weights : sequence of str
+        Such as `text=2`; modalities that are not named keep the bank's weight.
+    known_by : str, optional
+        Only items whose outcome was known by then; without it by the contract.
+    """
+    import numpy as np
+
+    from m3tr.evaluation.explanation import leads
+
+    videos, feedback, forecaster = _read(workspace, model)
+    queries = _queries(workspace, forecaster, videos, feedback, ids, None)
+    bank, causal = forecaster.bank, forecaster.task.split == "temporal"
+    keys, ages = forecaster.keys(queries)
+    clocks = queries.examples["observed_at"].to_numpy() if causal else None
+    if known_by is not None:
+        then = np.datetime64(read_time("--known-by", known_by).replace(tzinfo=None), "us")
+        clocks = np.full(len(keys), then)
+    found: Neighbours = bank.search(
+        keys,
+        forecaster.bank_settings.k if k is None else k,
+        eta,
+        dict(bank.manifest.weights) | dict(map(_weight, weights)) if weights else None,
+        known_by=clocks,
+        exclude=bank.alike(queries.videos),
+        age=ages,
+    )
+    return bank.explain(queries.examples["video_id"].to_list(), found), leads(forecaster.task)
+
+
+def search_in_words(table: pl.DataFrame, leads: Sequence[float], ids: Sequence[str]) -> str:
+    """What a search found, a table a video, for a terminal."""
+    from m3tr.evaluation.explained import lines
+
+    blocks = []
+    for video in dict.fromkeys(ids):
+        own = table.filter(pl.col("video") == video)
+        blocks.append(f"{video}\n{lines(own, leads) if own.height else 'no permitted neighbour'}")
+    return "\n\n".join(blocks)
+
+
+def bank_info(workspace: Path, model: Path | None = None) -> dict[str, str]:
+    """What a bank is and holds, line by line: that of a saved forecaster, or of the workspace."""
+    from m3tr.memory.bank import Bank
+
+    folder = _bank_folder(workspace, model)
+    bank = Bank.open(folder)
+    m = bank.manifest
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    how = "learned" if m.learned else "set"
+    parts = ", ".join(f"{part} {width}" for part, width in m.layout.items())
+    told = {"bank": str(folder), "items": str(len(bank))}
+    for entry, segment in zip(m.segments, bank.segments, strict=True):
+        more = {name: v for name, v in entry.items() if name not in ("name", "items")}
+        told[entry["name"]] = ", ".join(
+            [f"{len(segment)} items", *(f"{name} {value}" for name, value in more.items())]
+        )
+    told |= {
+        "dimensions": parts,
+        "ages": ", ".join([*(f"{age:g} d" for age in m.younger), "the task's own"]),
+        "eta": f"{m.eta:.3g} ({how})",
+        "weights": ", ".join(f"{part} {w:.3g}" for part, w in m.weights.items()) + f" ({how})",
+        "remembered": ", ".join(bank.remembered),
+        "fingerprints": ", ".join(f"{n} {digest[:12]}" for n, digest in m.fingerprints.items()),
+    }
+    if m.learned:
+        told["learned"] = ", ".join(
+            f"{len(v)} {name}" if isinstance(v, list) else f"{name} {v}"
+            for name, v in m.learned.items()
+        )
+    for i, source in enumerate(m.provenance, 1):
+        told[f"provenance {i}"] = ", ".join(f"{name} {value}" for name, value in source.items())
+    known = [segment.known_at for segment in bank.segments if len(segment)]
+    if known:
+        first, last = min(k[0] for k in known), max(k[-1] for k in known)
+        told["outcomes known"] = f"{_minute(first)} to {_minute(last)} UTC"
+    return told | {"size": f"{size / 1e6:.2f} MB"}
+
+
+def file_name(video: str) -> str:
+    """A name for a file about a video, whatever characters its id has."""
+    plain = HARMLESS.sub("_", video)
+    if video and plain == video and len(plain) <= LONGEST:
+        return plain
+    # two ids that look alike now must not share a file
+    digest = hashlib.blake2b(video.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{plain[: LONGEST - 9]}-{digest}"
+
+
+def _read(workspace: Path, model: Path | None) -> tuple[pl.DataFrame, pl.DataFrame, "Forecaster"]:
+    from m3tr.model.forecaster import Forecaster
+
+    videos, feedback = (read_table(workspace, name) for name in ("videos", "feedback"))
+    return videos, feedback, Forecaster.load(model or workspace / MODEL)
+
+
+def _queries(
+    workspace: Path,
+    forecaster: "Forecaster",
+    videos: pl.DataFrame,
+    feedback: pl.DataFrame,
+    ids: Sequence[str],
+    observed_at: str | None,
+) -> "Queries":
+    """Queries for videos of the workspace, with the features that its stage has made."""
+    from m3tr.features.store import Features
+
+    wanted = pl.DataFrame({"video_id": list(dict.fromkeys(ids))}, schema={"video_id": pl.String})
+    unknown = wanted.join(videos, on="video_id", how="anti", maintain_order="left")
+    if unknown.height:
+        raise InputError(_unknown(workspace, unknown["video_id"][0], videos["video_id"].to_list()))
+    rows = wanted.join(videos, on="video_id", maintain_order="left")
+    at = None if observed_at is None else read_time("--observed-at", observed_at)
+    forecaster.bank.manifest.require(read_encoders(workspace), workspace / MODEL)
+    features = Features.load(workspace / FEATURES)
+    own = feedback.join(wanted, on="video_id", how="semi")
+    return forecaster.queries(rows, own, at, features.select(wanted["video_id"].to_list()))
+
+
+def _unknown(workspace: Path, video: str, ids: list[str]) -> str:
+    rejected = workspace / TABLES / "rejected.parquet"
+    if rejected.exists():
+        aside = pl.read_parquet(rejected, glob=False).filter(pl.col("video_id") == video)
+        if aside.height:
+            why = aside.row(0, named=True)
+            return f"video {video} was set aside by the import ({why['reason']}): {why['remedy']}"
+    close = get_close_matches(video, ids, n=3, cutoff=0.6)
+    told = f"did you mean {', '.join(close)}?" if close else f"its ids are such as {ids[0]}"
+    return f"{workspace / TABLES / 'videos.parquet'} has no video {video!r}: {told}"
+
+
+def _nobody(bank: "Bank", queries: "Queries") -> str:
+    """Why a query has no neighbour."""
+    asked = queries.examples.row(0, named=True)
+    first = min(segment.known_at[0] for segment in bank.segments if len(segment))
+    return (
+        f"video {asked['video_id']} has no permitted neighbour at "
+        f"{asked['observed_at']:%Y-%m-%d %H:%M}: the first outcome in the bank was known at "
+        f"{_minute(first)}, and no video is shown itself or its "
+        "near-duplicates; ask for a later --observed-at"
+    )
+
+
+def _bank_folder(workspace: Path, model: Path | None) -> Path:
+    if model is not None:
+        return model / "bank" if (model / "bank").is_dir() else model
+    own = workspace / MODEL / "bank"
+    return own if own.is_dir() else workspace / BANK
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise InputError(f"--weight {text}: write a modality and a number, as in text=2") from None
+
+
+def _minute(time: "np.datetime64") -> str:
+    return f"{time.astype('M8[m]').item():%Y-%m-%d %H:%M}"
+
+
+def _gains(leads: Sequence[float], log2: Sequence[float]) -> str:
+    return ", ".join(
+        f"+{2**value - 1:,.0f} in {lead:.3g} d" for lead, value in zip(leads, log2, strict=True)
+    )
