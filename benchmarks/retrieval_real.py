@@ -23,7 +23,7 @@ import polars as pl
 from benchmarks.accuracy import repeated
 from benchmarks.workspaces import REAL, settings_of, workspace_of, write_settings
 from m3tr.config import read_params
-from m3tr.data.duplicates import near_duplicates
+from m3tr.data.splits import creators
 from m3tr.errors import InputError
 from m3tr.evaluation.bootstrap import Bootstrap, interval
 from m3tr.evaluation.metrics import nmse, src
@@ -32,7 +32,6 @@ from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker, Keys, unit
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.numbers import NUMBERS, Numbers
-from m3tr.memory.supervised import SupervisedKey
 from m3tr.memory.weights import Blend, learn
 from m3tr.model.remember import items_of
 from m3tr.stages import STAGES
@@ -71,9 +70,9 @@ class World(NamedTuple):
     videos: pl.DataFrame
     split: np.ndarray
     y: np.ndarray  # (N, H) increments
-    z: np.ndarray  # (N, D_s) X_s, standardised on the training split
-    keys: Keys  # with the likelihood-only trajectory key
-    groups: np.ndarray  # creator, or near-duplicates
+    likelihood: Keys
+    supervised: Keys
+    figures: dict[str, float]  # of the supervised key
     k: int
     causal: bool
     seed: int
@@ -124,10 +123,10 @@ def measured(dataset: str, splits: int, quick: bool) -> dict[str, Any]:
                 with redirect_stdout(sys.stderr):
                     STAGES[stage](workspace)
             world = read_world(workspace)
-            rows, figures, broken = retrieved(world)
+            rows, broken = retrieved(world)
             found.append(rows)
             truths.append(world.y[world.rows("test")][:, -1])
-            keys.append(figures)
+            keys.append(world.figures)
             breaches += broken
     resamples = QUICK_RESAMPLES if quick else RESAMPLES
     rows_of_table, differences = scores(found, truths, resamples, same_videos=not random)
@@ -141,7 +140,7 @@ def measured(dataset: str, splits: int, quick: bool) -> dict[str, Any]:
 
 
 def read_world(workspace: Path) -> World:
-    """The examples of a workspace in which `trajectories` has run."""
+    """The examples and keys of a workspace in which `trajectories` has run."""
     params = read_params(workspace)
     videos, _, examples = read_tables(workspace)
     x_s, content = read_x_s(workspace), read_features(workspace, examples).embeddings()
@@ -150,38 +149,34 @@ def read_world(workspace: Path) -> World:
     told = examples.select("video_id").join(videos, on="video_id", maintain_order="left")
     content[NUMBERS] = Numbers().fit(told[train.tolist()]).transform(told)
     maker = KeyMaker().fit(x_s[train], {m: e[train] for m, e in content.items()})
-    named = pl.col("creator_id") if "creator_id" in videos.columns else pl.lit(None, pl.String)
-    group = examples.join(
-        near_duplicates(videos).join(videos.select("video_id", named.alias("creator")), "video_id"),
-        on="video_id", how="left", maintain_order="left",
-    ).select(pl.coalesce("creator", pl.format("group {}", "group")))  # fmt: skip
+    likelihood, y = maker.keys(x_s, content), np.array(examples["increment"].to_list(), float)
+    start = time.perf_counter()
+    [figures] = maker.learn(
+        x_s[train], None, y[train], creators(told)[train], params.seed
+    ).values()  # fmt: skip
     return World(
         examples,
         videos,
         split,
-        np.array(examples["increment"].to_list(), float),
-        maker.standardise(x_s),
+        y,
+        likelihood,
         maker.keys(x_s, content),
-        np.unique(group.to_series().to_numpy(), return_inverse=True)[1],
+        figures | {"seconds": round(time.perf_counter() - start, 1)},
         params.bank.k,
         params.task.split == "temporal",
         params.seed,
     )
 
 
-def retrieved(world: World) -> tuple[dict[str, Found], dict[str, Any], int]:
-    """Every row on the test split, figures of the learned key, breaches of the contract."""
-    train = world.rows("train")
-    start = time.perf_counter()
-    key = SupervisedKey().fit(world.z[train], world.y[train], world.groups[train], world.seed)
-    seconds = time.perf_counter() - start
+def retrieved(world: World) -> tuple[dict[str, Found], int]:
+    """Every row on the test split; breaches of the contract."""
     noise = np.random.default_rng(world.seed).normal(size=(len(world.y), 16))
-    likelihood = Search(world, world.keys)
-    supervised = Search(world, Keys(key.transform(world.z), world.keys.content))
-    every = tuple(sorted(world.keys.content))
+    content = world.likelihood.content
+    likelihood, supervised = Search(world, world.likelihood), Search(world, world.supervised)
+    every = tuple(sorted(content))
     encoded = tuple(m for m in every if m != NUMBERS)
     blends = {
-        "random": (Search(world, Keys(unit(noise), world.keys.content)), Blend(1.0)),
+        "random": (Search(world, Keys(unit(noise), content)), Blend(1.0)),
         "content only": (likelihood, Blend(0.0, dict.fromkeys(encoded, 1.0))),
         f"content only{MORE}": (likelihood, Blend(0.0, dict.fromkeys(every, 1.0))),
         "trajectory only": (likelihood, Blend(1.0)),
@@ -195,7 +190,7 @@ def retrieved(world: World) -> tuple[dict[str, Found], dict[str, Any], int]:
         neighbours = search.show("test", blend.eta, blend.weights)
         out[row] = Found(*search.futures(neighbours), blend)
         breaches += search.breaches("test", neighbours)
-    return out, key.figures | {"seconds": round(seconds, 1)}, breaches
+    return out, breaches
 
 
 class Search:

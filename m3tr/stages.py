@@ -191,6 +191,7 @@ def bank(workspace: Path) -> Report:
             params.bank,
             read_encoders(workspace) | {"mhp": mhp.fingerprint()},
             {"dataset": params.name, "split": "train"},
+            params.seed,
         )
         report.rows = len(memory)
         _refuse_breaches(report.figures["contract"])

@@ -6,6 +6,7 @@ See docs/model.md, 2, clause 2, and docs/data.md. No split depends on the order 
 import hashlib
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from m3tr.data.settings import TaskSettings
@@ -133,3 +134,10 @@ def _empty_split(name: str, n: int, figures: dict[str, Any], task: TaskSettings)
         f"params.yaml: {n} examples{grouped} are too few to fill the {name} split; use more data "
         "or other task.fractions."
     )
+
+
+def creators(videos: pl.DataFrame) -> np.ndarray:
+    """Number (N,) of each video's creator, or of itself without one: what no fold may cut."""
+    own = videos["creator_id"] if "creator_id" in videos.columns else videos["video_id"]
+    names = own.fill_null(videos["video_id"]).to_numpy()
+    return np.unique(names, return_inverse=True)[1]

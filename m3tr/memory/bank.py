@@ -129,11 +129,9 @@ class Bank:
         self, items: pl.DataFrame, keys: Keys, values: Mapping[str, np.ndarray]
     ) -> Segment | None:
         """A segment of those items that are not here yet."""
+        _require(items, keys, self.manifest.layout["trajectory"])
         fresh = np.flatnonzero(~self.identities.contains(items))
         table, own = Table(items, values), keys.select(fresh)
-        if items["video_id"].is_duplicated().any():
-            twice = items.filter(pl.col("video_id").is_duplicated())["video_id"][0]
-            raise InputError(f"video {twice} is twice among the items: leave one out")
         if self.segments:
             if not len(fresh):
                 return None
@@ -171,7 +169,7 @@ class Bank:
     @cached_property
     def items(self) -> pl.DataFrame:
         """`video_id`, `known_at` and the other identity columns, by position."""
-        return pl.concat([s.table.frame() for s in self.segments], how="diagonal")
+        return pl.concat([s.table.frame() for s in self.segments], how="diagonal_relaxed")
 
     @cached_property
     def keys(self) -> Keys:
@@ -222,7 +220,7 @@ class Bank:
             segment.table.frame_of(rows).with_columns(_place=pl.Series(where))
             for segment, rows, where in places(self.segments, positions)
         ]
-        return pl.concat(parts, how="diagonal").sort("_place").drop("_place")
+        return pl.concat(parts, how="diagonal_relaxed").sort("_place").drop("_place")
 
     @cached_property
     def identities(self) -> Identities:
@@ -292,6 +290,26 @@ class Bank:
         for m, value in parts.items():
             content += own_weights[m][:, None] * value
         return Neighbours(index, score, trajectory, content, parts)
+
+
+def _require(items: pl.DataFrame, keys: Keys, width: int) -> None:
+    """InputError where these are no items with their keys; `width` is that of a trajectory."""
+    for column in ("video_id", "known_at"):
+        if column not in items.columns or items[column].null_count():
+            raise InputError(f"an item has no {column}: give it one or leave it out")
+    if items["video_id"].is_duplicated().any():
+        twice = items.filter(pl.col("video_id").is_duplicated())["video_id"][0]
+        raise InputError(f"video {twice} is twice among the items: leave one out")
+    parts = [keys.trajectory, *keys.content.values(), *keys.younger.values()]
+    other = next((len(key) for key in parts if len(key) != items.height), None)
+    if other is not None:
+        raise InputError(f"there are keys of {other} videos, but {items.height} items")
+    for age, key in keys.younger.items():
+        if key.shape[1] != width:
+            raise InputError(
+                f"trajectory keys at the age of {age} days have {key.shape[1]} dimensions, those "
+                f"of the bank {width}: make them with what made the bank's"
+            )
 
 
 def _by_age(ages: np.ndarray, manifest: Manifest) -> Iterator[tuple[float | None, np.ndarray]]:

@@ -28,7 +28,7 @@ def read(folder: Path) -> tuple[Manifest, tuple[Segment, ...]]:
     for _ in range(TRIES):
         manifest = Manifest.read(folder)
         try:
-            return manifest, tuple(Segment.open(folder / s["name"]) for s in manifest.segments)
+            return manifest, _open(folder, manifest)
         except (OSError, ValueError, EOFError) as error:
             if Manifest.read(folder).segments == manifest.segments:
                 raise InputError(
@@ -78,14 +78,21 @@ def append(
             (int(s["name"].removeprefix(PREFIX)) for s in manifest.segments), default=-1
         )
         name = _name(number)
-        new.save(folder / name)
-        _sync(folder)
         manifest = replace(manifest, segments=[*entries, _entry(name, new)])
-        manifest.write(folder)
+        try:
+            new.save(folder / name)
+            _sync(*(folder / name).iterdir(), folder / name, folder)
+            manifest.write(folder)
+        except OSError as error:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            raise InputError(
+                f"nothing was appended to {folder} ({error}): make room for it, or the folder "
+                "writable, and append again"
+            ) from error
         _sync(folder)
         for entry in dropped:
             shutil.rmtree(folder / entry["name"])
-        return manifest, (*kept, Segment.open(folder / name))
+        return manifest, (*kept, Segment.open(folder / name, manifest.younger))
 
 
 @contextmanager
@@ -97,13 +104,18 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _sync(folder: Path) -> None:
-    """Make names in a folder last through a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _open(folder: Path, manifest: Manifest) -> tuple[Segment, ...]:
+    return tuple(Segment.open(folder / s["name"], manifest.younger) for s in manifest.segments)
+
+
+def _sync(*paths: Path) -> None:
+    """Make files, and the names in folders, last through a loss of power."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _name(number: int) -> str:

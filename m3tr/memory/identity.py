@@ -92,7 +92,7 @@ class Identities:
 
     def contains(self, videos: pl.DataFrame) -> np.ndarray:
         """Whether each video's id is that of an item, shape (N,)."""
-        own = marks(videos)[:, 0]
+        own = digests(videos["video_id"], 0)
         there = np.zeros(videos.height, bool)
         for segment in self._segments:
             there[segment.carrying(own)[0]] = True
@@ -144,13 +144,16 @@ def marks(videos: pl.DataFrame) -> np.ndarray:
     """Marks of videos, shape (N, 3), uint64: id, creator and title, media path; 0 for none."""
     alike = likenesses(videos)
     columns = [videos["video_id"], alike["text"], alike["media"]]
-    out = np.zeros((videos.height, MARKS), np.uint64)
-    for c, column in enumerate(columns):
-        salt = bytes([c])
-        for i, text in enumerate(column):
-            if text is not None:
-                digest = hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest()
-                out[i, c] = int.from_bytes(digest, "little") or 1
+    return np.column_stack([digests(column, c) for c, column in enumerate(columns)])
+
+
+def digests(texts: pl.Series, kind: int) -> np.ndarray:
+    """A number for each text (N,), uint64, another one for each kind of text; 0 for none."""
+    out, salt = np.zeros(len(texts), np.uint64), bytes([kind])
+    for i, text in enumerate(texts):
+        if text is not None:
+            digest = hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest()
+            out[i] = int.from_bytes(digest, "little") or 1
     return out
 
 

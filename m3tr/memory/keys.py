@@ -1,11 +1,16 @@
 """Keys of the memory bank from X_s and content features (docs/retrieval.md, "Keys")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from m3tr.memory.supervised import SupervisedKey
+
 CLIP = 5.0  # standard deviations
+OWN, AGED = "x_s", "x_s@"  # X_s at the task's age, and at a younger one, days
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class KeyMaker:
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
+        self._learned: dict[str, SupervisedKey] = {}
 
     def fit(
         self,
@@ -55,8 +61,8 @@ class KeyMaker:
         younger: Mapping[float, np.ndarray] | None = None,
     ) -> "KeyMaker":
         """Fit on the training split's X_s (N, D_s), content embeddings, and X_s when younger."""
-        self.arrays = {}
-        for name, values in (("x_s", x_s), *((_at(a), v) for a, v in (younger or {}).items())):
+        self.arrays, self._learned = {}, {}
+        for name, values in _by_age(x_s, younger).items():
             scale = values.std(0)
             self.arrays[f"{name}.mean"] = values.mean(0)
             self.arrays[f"{name}.scale"] = np.where(scale > 1e-6, scale, 1.0)
@@ -65,6 +71,28 @@ class KeyMaker:
             if present.any():
                 self.arrays[f"centre.{m}"] = pooled[present].mean(0)
         return self
+
+    def learn(
+        self,
+        x_s: np.ndarray,
+        younger: Mapping[float, np.ndarray] | None,
+        future: np.ndarray,
+        groups: np.ndarray,
+        seed: int,
+    ) -> dict[str, dict[str, float]]:
+        """Learn trajectory keys that are near where the futures (N, H) are, at each age.
+
+        On the training split, after `fit`; the figures of each key (`SupervisedKey`).
+        """
+        from m3tr.memory.supervised import SupervisedKey
+
+        figures = {}
+        for name, values in _by_age(x_s, younger).items():
+            key = SupervisedKey().fit(self._z(name, values), future, groups, seed)
+            self._learned[name] = key
+            self.arrays |= {f"{name}.key.{n}": array for n, array in key.arrays.items()}
+            figures[name] = key.figures
+        return figures
 
     @property
     def modalities(self) -> list[str]:
@@ -76,17 +104,22 @@ class KeyMaker:
     def younger(self) -> list[float]:
         """Ages below that of the task at which trajectories are compared, days, ascending."""
         names = [n.removesuffix(".mean") for n in self.arrays if n.endswith(".mean")]
-        return sorted(float(n.removeprefix("x_s@")) for n in names if n.startswith("x_s@"))
+        return sorted(float(n.removeprefix(AGED)) for n in names if n.startswith(AGED))
 
-    def standardise(self, x_s: np.ndarray, age: float | None = None) -> np.ndarray:
-        """X_s in standard deviations of the training split (at a younger age), clipped."""
-        name = "x_s" if age is None else _at(age)
-        z = (x_s - self.arrays[f"{name}.mean"]) / self.arrays[f"{name}.scale"]
-        return np.clip(z, -CLIP, CLIP)
+    def standardise(self, x_s: np.ndarray) -> np.ndarray:
+        """X_s at the task's age in standard deviations of the training split, clipped."""
+        return self._z(OWN, x_s)
 
     def trajectory(self, x_s: np.ndarray, age: float | None = None) -> np.ndarray:
         """Trajectory keys (N, D) of X_s as it was at the task's age, or at a younger one."""
-        return unit(self.standardise(x_s, age))
+        name = OWN if age is None else _at(age)
+        z = self._z(name, x_s)
+        key = self._learned.get(name)
+        return unit(z) if key is None else key.transform(z)
+
+    def _z(self, name: str, x_s: np.ndarray) -> np.ndarray:
+        z = (x_s - self.arrays[f"{name}.mean"]) / self.arrays[f"{name}.scale"]
+        return np.clip(z, -CLIP, CLIP)
 
     def keys(
         self,
@@ -107,14 +140,18 @@ class KeyMaker:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "KeyMaker":
         """Fitted keys from their `arrays`."""
+        from m3tr.memory.supervised import SupervisedKey
+
         new = cls()
         new.arrays = dict(arrays)
+        for name in {n.partition(".key.")[0] for n in arrays if ".key." in n}:
+            own = {
+                n.partition(".key.")[2]: array
+                for n, array in arrays.items()
+                if n.startswith(f"{name}.key.")
+            }
+            new._learned[name] = SupervisedKey.from_arrays(own)
         return new
-
-
-def grid(age: float, shares: Sequence[float]) -> list[float]:
-    """Younger ages, days, at which trajectories are compared: shares of the task's age."""
-    return sorted({round(age * share, 9) for share in shares if 0 < share < 1})
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -123,5 +160,9 @@ def unit(x: np.ndarray) -> np.ndarray:
     return (x / np.where(length > 1e-12, length, 1.0)).astype(np.float32)
 
 
+def _by_age(x_s: np.ndarray, younger: Mapping[float, np.ndarray] | None) -> dict[str, np.ndarray]:
+    return {OWN: x_s} | {_at(age): values for age, values in (younger or {}).items()}
+
+
 def _at(age: float) -> str:
-    return f"x_s@{age:.9g}"
+    return f"{AGED}{age:.9g}"

@@ -12,10 +12,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numba import njit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 QUERIES, ROWS = 256, 4096  # of a block: 4 MB of scores stay in the cache
 MIN_SHARE = 2048  # rows, below which a second thread costs more than it saves
@@ -73,8 +74,12 @@ def scan(
         )  # fmt: skip
 
     tasks = [(queries, share) for queries in blocks for share in range(shares)]
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, tasks))
+    with _blas().limit(limits=1):
+        if len(tasks) == 1:  # a pool of threads would cost more than a small search
+            work(tasks[0])
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(work, tasks))
     tied = _tied(best, row, k, shares, _slack(pairs))
     score, row = rescore(pairs, row, k)
     for q in np.flatnonzero(tied).tolist():
@@ -164,6 +169,12 @@ def _threads() -> int:
     """Threads to use: the cores of this process, or what OMP_NUM_THREADS says."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads of numpy's products; to look for them takes longer than a small search."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _slack(pairs: Pairs) -> np.ndarray:

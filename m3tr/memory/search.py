@@ -32,7 +32,10 @@ def best(
     exclude: Sequence[np.ndarray] | None,
     age: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (-1: none) and scores (Q, k) of the best; among equals the later known first."""
+    """Positions (-1: none) and scores (Q, k) of the best; among equals the later known first.
+
+    The answer is that of a bank whose items all lie in one segment.
+    """
     position, score, recent, start = [], [], [], 0
     for segment in segments:
         inside = exclude
@@ -48,9 +51,28 @@ def best(
     if len(segments) == 1:
         return position[0], np.where(position[0] >= 0, score[0], 0.0)
     place, value = np.hstack(position), np.hstack(score)
-    order = np.lexsort((-place, -np.hstack(recent), -value), axis=1)[:, :k]
+    known = np.hstack(recent)
+    later = _by_name(segments, place, value, known)
+    order = np.lexsort((-place, -later, -known, -value), axis=1)[:, :k]
     index = np.take_along_axis(place, order, 1)
     return index, np.where(index >= 0, np.take_along_axis(value, order, 1), 0.0)
+
+
+def _by_name(
+    segments: Sequence[Segment], place: np.ndarray, value: np.ndarray, known: np.ndarray
+) -> np.ndarray:
+    """Ranks (Q, C) by video id of candidates with one score and `known_at`, as in one segment."""
+    rank = np.zeros(place.shape, np.int64)
+    order = np.lexsort((known, value), axis=1)
+    v, t, p = (np.take_along_axis(each, order, 1) for each in (value, known, place))
+    equal = (v[:, 1:] == v[:, :-1]) & (t[:, 1:] == t[:, :-1]) & (p[:, 1:] >= 0) & (p[:, :-1] >= 0)
+    for q in np.flatnonzero(equal.any(1)).tolist():
+        there = np.flatnonzero(place[q] >= 0)
+        ids = np.empty(len(there), object)
+        for segment, rows, where in places(segments, place[q, there]):
+            ids[where] = segment.table.frame_of(rows)["video_id"].to_numpy()
+        rank[q, there] = np.unique(ids, return_inverse=True)[1]
+    return rank
 
 
 def cosines(

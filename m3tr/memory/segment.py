@@ -54,7 +54,7 @@ class Segment:
         order = np.lexsort((frame["video_id"].to_numpy(), frame["known_at"].to_numpy()))
         ordered = table.select(order)
         return cls(
-            ordered.frame()["known_at"].to_numpy(),
+            ordered.frame()["known_at"].to_numpy().astype("datetime64[us]"),
             np.ascontiguousarray(keys[order], np.float32),
             {age: np.ascontiguousarray(key[order], np.float32) for age, key in younger.items()},
             ordered,
@@ -97,18 +97,16 @@ class Segment:
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
     @classmethod
-    def open(cls, folder: Path) -> "Segment":
-        """What `save` wrote, memory-mapped."""
+    def open(cls, folder: Path, ages: Sequence[float]) -> "Segment":
+        """What `save` wrote, memory-mapped, with trajectories at these younger ages."""
 
         def array(name: str) -> np.ndarray:
             return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
-        younger = {
-            float(p.stem.partition("@")[2]): array(p.stem) for p in folder.glob("keys@*.npy")
-        }
+        younger = {age: array(f"keys@{age:.9g}") for age in ages}
         identity = Identity(**{f.name: array(f"identity.{f.name}") for f in IDENTITY})
         return cls(
-            array("known_at"), array("keys"), dict(sorted(younger.items())),
+            array("known_at"), array("keys"), younger,
             Table.open(folder / TABLE), identity,
         )  # fmt: skip
 

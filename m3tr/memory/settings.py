@@ -42,6 +42,9 @@ class BankSettings(BaseModel):
         Weight of trajectory against content similarity; 1 is trajectory only, 0 content only.
     weights : dict of str to float, or "learned"
         Weight of each modality in the content similarity; one that is not named has 1.
+    trajectory : str
+        The trajectory's key: `likelihood`, X_s as it is, or `supervised`, trained so that near keys
+        mean near futures.
     ages : list of durations, optional
         Ages below that of the task at which items can be met by younger queries; without it an
         eighth, a quarter and half of the task's own.
@@ -55,6 +58,7 @@ class BankSettings(BaseModel):
 
     eta: Annotated[float | Literal["learned"], BeforeValidator(_share)] = 0.5
     weights: Annotated[dict[str, float] | Literal["learned"], BeforeValidator(_weights)] = {}
+    trajectory: Literal["likelihood", "supervised"] = "likelihood"
     ages: list[Duration] | None = None
     k: int = Field(10, ge=1)
     weighting: Literal["mean", "softmax"] = "mean"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from m3tr.errors import InputError
+
 ROWS = 2_048  # of a row group: what is decoded for one neighbour
 SHAPES = b"m3tr.arrays"
 
@@ -27,6 +29,9 @@ class Table:
     """
 
     def __init__(self, frame: pl.DataFrame, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            if len(array) != frame.height:
+                raise InputError(f"value {name!r} is of {len(array)} items, not {frame.height}")
         self._frame: pl.DataFrame | None = frame
         self._arrays = dict(arrays)
         self._file: Any = None
@@ -118,6 +123,6 @@ class Table:
 def concat(tables: Iterable[Table]) -> Table:
     """One table of several, in memory; they must remember the same."""
     given = list(tables)
-    frame = pl.concat([t.frame() for t in given], how="diagonal")
+    frame = pl.concat([t.frame() for t in given], how="diagonal_relaxed")
     arrays = {name: np.concatenate([t.array(name) for t in given]) for name in given[0].shapes}
     return Table(frame, arrays)

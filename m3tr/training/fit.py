@@ -6,6 +6,7 @@ import numpy as np
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.settings import TaskSettings
+from m3tr.data.splits import creators
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.threads import one_thread
@@ -66,7 +67,7 @@ def fit(
         BaseForecast(), mhp, bank,
     )  # fmt: skip
     X = forecaster.covariates(train)
-    held_out_base = out_of_fold(X, y, groups(train), seed)
+    held_out_base = out_of_fold(X, y, creators(train.videos), seed)
     forecaster.base.fit(X, y)
     split = np.cumsum([len(feedback.names), len(content.names)])
     by_feedback, metadata, x_s = np.split(X, split, axis=1)
@@ -119,14 +120,6 @@ def fit(
 def labels(queries: Queries) -> np.ndarray:
     """Increment labels (N, H), log2 units."""
     return np.array(queries.examples["increment"].to_list(), float)
-
-
-def groups(queries: Queries) -> np.ndarray:
-    """Group of each video that no fold may cut: its creator, or itself."""
-    videos = queries.videos
-    creators = videos["creator_id"] if "creator_id" in videos.columns else videos["video_id"]
-    names = creators.fill_null(videos["video_id"]).to_numpy()
-    return np.unique(names, return_inverse=True)[1]
 
 
 def conformal(errors: np.ndarray, coverage: float) -> np.ndarray:

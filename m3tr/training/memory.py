@@ -7,12 +7,14 @@ import numpy as np
 import polars as pl
 
 from m3tr.data.settings import TaskSettings, days
+from m3tr.data.splits import creators
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
+from m3tr.memory.weights import Blend, learn
 from m3tr.model.remember import items_of, outcomes, younger_representations
 
 
@@ -27,6 +29,7 @@ def build_bank(
     settings: BankSettings,
     fingerprints: Mapping[str, str],
     provenance: Mapping[str, Any],
+    seed: int,
 ) -> tuple[Bank, KeyMaker, dict[str, Any]]:
     """The bank of the training split (docs/retrieval.md).
 
@@ -60,21 +63,36 @@ def build_bank(
     younger = younger_representations(mhp, feedback, past, ages)
     own = {m: e[train] for m, e in content.items()}
     maker = KeyMaker().fit(x_s[train], own, younger)
+    values = {"x_s": x_s[train]} | outcomes(past, feedback, task.target)
+    learned: dict[str, Any] = {}
+    if settings.trajectory == "supervised":
+        theirs = past.select("video_id").join(videos, on="video_id", maintain_order="left")
+        groups = creators(theirs)
+        learned["keys"] = maker.learn(x_s[train], younger, values["increment"], groups, seed)
     bank = Bank.build(
         items_of(past, videos),
         maker.keys(x_s[train], own, younger),
-        {"x_s": x_s[train]} | outcomes(past, feedback, task.target),
-        eta=0.5 if settings.eta == "learned" else settings.eta,
-        weights=None if settings.weights == "learned" else settings.weights,
+        values,
+        eta=Blend().eta if settings.eta == "learned" else settings.eta,
+        weights={} if settings.weights == "learned" else settings.weights,
         fingerprints=fingerprints,
         provenance=provenance,
     )
     asked, causal = items_of(examples, videos), task.split == "temporal"
-    found = shown(bank, maker.keys(x_s, content), asked, settings.k, causal)
+    everyone = maker.keys(x_s, content)
+    if "learned" in (settings.eta, settings.weights):
+        rows = np.flatnonzero(split == "validation")
+        truth = np.array(examples["increment"].to_list(), float)[rows]
+        bank = weighed(bank, everyone.select(rows), asked[rows.tolist()], truth, settings, causal)
+        learned["weights"] = bank.manifest.learned
+    found = shown(bank, everyone, asked, settings.k, causal)
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
     figures = {
         "items": len(bank),
         "ages_days": ages,
+        "eta": bank.manifest.eta,
+        "weights": dict(bank.manifest.weights),
+        "learned": learned,
         "neighbours_per_query": float(found.found.sum(1).mean()),
         "queries_without_neighbours": int((~found.found.any(1)).sum()),
         "similarity": {
@@ -84,6 +102,29 @@ def build_bank(
         "contract": violations(bank, asked, found, held_out, causal),
     }
     return bank, maker, figures
+
+
+def weighed(
+    bank: Bank,
+    queries: Keys,
+    asked: pl.DataFrame,
+    truth: np.ndarray,
+    settings: BankSettings,
+    causal: bool,
+) -> Bank:
+    """The bank with the weights whose neighbours say most of validation's increments (Q, H)."""
+    known_by = asked["observed_at"].to_numpy() if causal else None
+    left_out = bank.alike(asked)
+
+    def find(eta: float, weights: Mapping[str, float]) -> np.ndarray:
+        share = eta if settings.eta == "learned" else settings.eta
+        each = weights if settings.weights == "learned" else None
+        return bank.search(queries, settings.k, share, each, known_by, left_out).index
+
+    modalities = bank.manifest.modalities if settings.weights == "learned" else []
+    blend, tried = learn(find, bank.value("increment"), truth, modalities)
+    eta = blend.eta if settings.eta == "learned" else settings.eta
+    return bank.with_weights(eta, {**bank.manifest.weights, **blend.weights}, {"tried": tried})
 
 
 def shown(bank: Bank, queries: Keys, asked: pl.DataFrame, k: int, causal: bool) -> Neighbours:

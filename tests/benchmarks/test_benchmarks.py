@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# files beside the questions
+NO_QUESTIONS = {"__init__", "__main__", "banks", "clips", "floor", "fresh", "workspaces"}
 ROWS = [
     "mean",
     "last count",
@@ -34,7 +36,7 @@ def benchmark(*arguments: str, **environment: str) -> subprocess.CompletedProces
 
 def files_of_benchmarks() -> set[str]:
     files = {p.stem for p in (REPOSITORY / "benchmarks").glob("*.py")}
-    return files - {"__init__", "__main__", "clips", "floor", "fresh", "workspaces"}  # no questions
+    return files - NO_QUESTIONS
 
 
 def test_without_a_name_the_names_are_listed() -> None:

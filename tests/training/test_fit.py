@@ -3,8 +3,9 @@
 import numpy as np
 import polars as pl
 
+from m3tr.data.splits import creators
 from m3tr.model.base import out_of_fold
-from m3tr.training.fit import groups, labels
+from m3tr.training.fit import labels
 
 
 def test_figures(tiny_forecaster):
@@ -25,7 +26,7 @@ def test_intervals_come_from_the_errors_on_validation(tiny_forecaster, tiny_quer
 def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries):
     f, train = tiny_forecaster.forecaster, tiny_queries["train"]
     y = labels(train)
-    held_out = out_of_fold(f.covariates(train), y, groups(train), 7)
+    held_out = out_of_fold(f.covariates(train), y, creators(train.videos), 7)
     place = {video: i for i, video in enumerate(train.examples["video_id"])}
     order = [place[video] for video in f.bank.items["video_id"]]
     assert np.allclose(f.bank.values["residual"], (y - held_out)[order], atol=1e-6)
@@ -36,7 +37,7 @@ def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries)
 
 def test_videos_of_one_creator_share_a_fold(tiny_queries):
     train = tiny_queries["train"]
-    number = groups(train)
+    number = creators(train.videos)
     by_creator = pl.DataFrame({"creator": train.videos["creator_id"], "group": number})
     assert by_creator.group_by("creator").agg(pl.col("group").n_unique())["group"].max() == 1
     assert len(set(number)) == train.videos["creator_id"].n_unique()
