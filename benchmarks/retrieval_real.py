@@ -299,19 +299,19 @@ def table(name: str, figures: Mapping[str, Any]) -> str:
     lines = [
         f"\n{name}: {sizes} test videos, last horizon; {figures['contract_breaches']} breaches of "
         "the contract",
-        f"{'row':21} {'SRC [95 % CI]':>23} {'nMSE [95 % CI]':>23}  eta; SRC by repetition",
+        f"{'row':22} {'SRC [95 % CI]':>23} {'nMSE [95 % CI]':>23}  eta; SRC by repetition",
     ]
     for row, f in figures["rows"].items():
         etas = ", ".join(f"{eta:g}" for eta in f["eta"])
         by_split = ", ".join(f"{v:.3f}" for v in f["src_by_split"])
-        lines.append(f"{row:21} {bracket(f, 'src')} {bracket(f, 'nmse')}  {etas}; {by_split}")
+        lines.append(f"{row:22} {bracket(f, 'src')} {bracket(f, 'nmse')}  {etas}; {by_split}")
     lines.append("")
     for pair, each in figures["differences"].items():
         parts = [
             f"{label} {d['difference']:+.4f} [{d['interval'][0]:+.4f}, {d['interval'][1]:+.4f}]"
             for label, d in (("SRC", each["src"]), ("nMSE", each["nmse"]))
         ]
-        lines.append(f"{pair:41} {'   '.join(parts)}")
+        lines.append(f"{pair:43} {'   '.join(parts)}")
     return "\n".join(lines)
 
 
