@@ -20,6 +20,7 @@ NAMES = {
     "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
     "pipeline": "seconds of every stage on the sample",
     "plot_intensity": "the fitted intensity over a real retweet cascade, as a picture",
+    "retrieval_scale": "a search of a million items, ours and exact ones; build, memory, recall",
     "scan": "the selective scan on the CPU: ours, plain torch, C++",
     "tpp_real": "likelihood and residuals of the point process on real event logs",
     "tpp_taxi": "nats per event of the point process on taxi, beside easy-tpp",
