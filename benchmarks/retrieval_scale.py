@@ -46,6 +46,7 @@ Search = Callable[[np.ndarray], Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("--items", type=int, default=1_000_000, help="of the largest bank")
+    parser.add_argument("--sizes", type=int, default=4, help="each twice the one before")
     parser.add_argument("--rounds", type=int, default=5, help="times every way is measured")
     parser.add_argument(
         "--kinds", default="sq8,full,hnsw", help="other indexes, for the smallest bank; - for none"
@@ -58,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, float]:
     """Banks of growing size: build, recall, queries a second, memory; what follows for 10 M."""
     largest = 40_000 if options.quick else options.items
-    sizes = [largest] if options.quick else [largest // 2**i for i in (3, 2, 1, 0)]
+    sizes = (
+        [largest] if options.quick else [largest // 2**i for i in reversed(range(options.sizes))]
+    )
     kinds = [] if options.quick or options.kinds == "-" else options.kinds.split(",")
     rounds = 2 if options.quick else options.rounds
     world = World()
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
         figures |= rows[-1]
         print("\nthe largest bank, by eta and by the clock (rows that are known by it)\n")
         figures |= by_clock_and_eta(index, keys, drawn[TUNING:], rounds)
-        if not options.quick:
+        if len(sizes) > 1:
             figures |= extrapolate(sizes, rows)
     return {name: round(float(value), 4) for name, value in figures.items()}
 

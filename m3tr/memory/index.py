@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,6 +31,7 @@ from m3tr.memory.train import emptied, empty, fill, sample
 
 SCHEMA = 1
 LEAST_WEIGHT = 0.05  # of the largest: a part of no weight by default is asked for by other etas
+CHUNK = 64  # queries of one task: enough for a matrix product with the centroids
 FEW = 64  # excluded rows that are asked for in addition rather than told to FAISS
 PAD = 8  # dimensions are filled up to a multiple of it, for the codes
 
@@ -239,37 +241,40 @@ class Index:
         outs = [nothing] * len(queries)
         if exclude is not None:
             outs = [_below(rows, at) for rows, at in zip(exclude, limit, strict=True)]
-        groups: dict[tuple[int, bytes], list[int]] = {}
-        for i, at in enumerate(limit.tolist()):
-            # few are asked for in addition and dropped: nothing is lost, and a call serves all
-            many = len(outs[i]) > FEW
-            if at > 0:
-                groups.setdefault((at, outs[i].tobytes() if many else b""), []).append(i)
         fitted = _fit(queries, 1 / self._scale)
-        most = max((self._effort(at, eta) for at, _ in groups), default=1)
-        probes = self._calls.probes(fitted, most)
+        # few are asked for in addition and dropped: nothing is lost, and a call serves all
+        told = [out.tobytes() if len(out) > FEW else b"" for out in outs]
+        # alike ones side by side: a call of FAISS has one limit and one set of excluded rows
+        order = sorted(np.flatnonzero(limit > 0).tolist(), key=lambda i: (limit[i], told[i]))
 
-        def answer(group: tuple[tuple[int, bytes], list[int]]) -> None:
-            (at, left_out), members = group
-            which = np.asarray(members)
-            told = np.frombuffer(left_out, np.int64)
-            spare = 0 if len(told) else max(len(outs[i]) for i in members)
-            effort = self._effort(at, eta)
-            lists = None if probes is None else tuple(p[which, :effort] for p in probes)
-            rows = self._calls.search(fitted[which], min(n + spare, at), at, told, effort, lists)
-            if not spare:
-                found[which, : rows.shape[1]] = rows
-                return
-            for i, row in zip(members, rows, strict=True):
-                row = row[(row >= 0) & ~np.isin(row, outs[i])][:n]
-                found[i, : len(row)] = row
+        def answer(members: list[int]) -> None:
+            most = max(self._effort(int(limit[i]), eta) for i in members)
+            probes = self._calls.probes(fitted[members], most)
+            alike = groupby(range(len(members)), lambda j: (limit[members[j]], told[members[j]]))
+            for (at, left_out), group in alike:
+                at, here = int(at), list(group)
+                which = [members[j] for j in here]
+                spare = 0 if left_out else max(len(outs[i]) for i in which)
+                effort = self._effort(at, eta)
+                lists = None if probes is None else tuple(p[here, :effort] for p in probes)
+                rows = self._calls.search(
+                    fitted[which], min(n + spare, at), at, np.frombuffer(left_out, np.int64),
+                    effort, lists,
+                )  # fmt: skip
+                if not spare:
+                    found[which, : rows.shape[1]] = rows
+                    continue
+                for i, row in zip(which, rows, strict=True):
+                    row = row[(row >= 0) & ~np.isin(row, outs[i])][:n]
+                    found[i, : len(row)] = row
 
-        if len(groups) < 2 or self.threads < 2:
-            for group in groups.items():
-                answer(group)
-        else:
+        chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+        if len(chunks) < 2 or self.threads < 2:
+            for chunk in chunks:
+                answer(chunk)
+        else:  # threads of our own wait for nobody, where those of a FAISS call wait for the last
             with ThreadPoolExecutor(self.threads, initializer=one_thread) as pool:
-                list(pool.map(answer, groups.items()))
+                list(pool.map(answer, chunks))
         return found
 
     def _effort(self, limit: int, eta: float | None) -> int:
