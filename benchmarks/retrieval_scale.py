@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.retrieval_world import D, World, difficulty, weights
-from m3tr.memory.index import Index
-from m3tr.memory.index_settings import IndexSettings
-from m3tr.memory.recall import exact, recall_of
+from m3tr.memory.approximate.index import Index
+from m3tr.memory.approximate.recall import exact, recall_of
+from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.scan import rescore, scan
 
 K = 10
@@ -27,7 +27,7 @@ TEN_MILLION = 10_000_000
 OPEN = """
 import sys, numpy as np
 from pathlib import Path
-from m3tr.memory.index import Index
+from m3tr.memory.approximate.index import Index
 def resident():
     lines = open("/proc/self/status").read().split("\\n")
     return [int(x.split()[1]) for x in lines if x.startswith(("RssAnon", "RssFile"))]

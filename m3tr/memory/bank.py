@@ -21,6 +21,7 @@ import polars as pl
 
 from m3tr.errors import InputError
 from m3tr.memory import folder
+from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.explain import explain
 from m3tr.memory.identity import Identities
 from m3tr.memory.keys import Keys
@@ -95,6 +96,23 @@ class Bank:
         manifest, segments = folder.read(path)
         manifest.require(fingerprints or {}, path)
         return cls(manifest, segments, path)
+
+    def indexed(self, settings: IndexSettings, queries: Keys | None = None) -> "Bank":
+        """The bank with an approximate index of each segment that is large enough for one.
+
+        Parameters
+        ----------
+        settings : IndexSettings
+            Kept in the manifest: segments that appends merge are indexed by them.
+        queries : Keys, optional
+            Keys of videos that are not in the bank: effort is tuned and recall measured on them.
+        """
+        from m3tr.memory.approximate.building import indexed
+
+        manifest = replace(self.manifest, index=settings.model_dump())
+        own = None if queries is None else joint(manifest, queries)
+        segments = tuple(indexed(s, manifest, settings, own) for s in self.segments)
+        return replace(self, manifest=manifest, segments=segments)
 
     def save(self, path: Path) -> None:
         """Write the bank to `path`, in the place of what was there."""
@@ -281,6 +299,7 @@ class Bank:
                 None if known_by is None else np.asarray(known_by)[rows],
                 None if exclude is None else [exclude[r] for r in rows.tolist()],
                 at,
+                self.manifest.eta if eta is None else eta,
             )  # fmt: skip
             own = cosines(self.segments, self.manifest, queries.select(rows), index[rows], at)
             for part, value in own.items():

@@ -77,6 +77,8 @@ def append(
         kept = list(segments)
         while kept and len(kept[-1]) < 2 * len(new):
             new = merged([kept.pop(), new])
+        if manifest.index:
+            new = _indexed(new, manifest, segments)
         entries = manifest.segments[: len(kept)]
         dropped = manifest.segments[len(kept) :]
         number = 1 + max(
@@ -98,6 +100,15 @@ def append(
         for entry in dropped:
             shutil.rmtree(folder / entry["name"])
         return manifest, (*kept, Segment.open(folder / name, manifest.younger))
+
+
+def _indexed(new: Segment, manifest: Manifest, segments: Sequence[Segment]) -> Segment:
+    """With an index where the segment is large, trained as that of the largest one was."""
+    from m3tr.memory.approximate.building import indexed
+    from m3tr.memory.approximate.settings import IndexSettings
+
+    largest = max(segments, key=len)
+    return indexed(new, manifest, IndexSettings(**manifest.index), like=largest.index)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def best(
     known_by: np.ndarray | None,
     exclude: Sequence[np.ndarray] | None,
     age: float | None,
+    eta: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (-1: none) and scores (Q, k) of the best; among equals the later known first.
 
@@ -42,7 +43,7 @@ def best(
         if exclude is not None and len(segments) > 1:
             stop = start + len(segment)
             inside = [e[(e >= start) & (e < stop)] - start for e in exclude]
-        value, row = segment.search(weighted, k, known_by, inside, age)
+        value, row = segment.search(weighted, k, known_by, inside, age, eta)
         position.append(np.where(row >= 0, row + start, -1))
         score.append(np.where(row >= 0, value, -np.inf))
         known_at = segment.known_at if len(segment) else np.zeros(1, "datetime64[us]")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,10 @@ from m3tr.memory.identity import MARKS, Identity
 from m3tr.memory.scan import Pairs, scan
 from m3tr.memory.table import Table, concat
 
-TABLE = "items.parquet"
+if TYPE_CHECKING:
+    from m3tr.memory.approximate.index import Index
+
+TABLE, INDEX = "items.parquet", "index.faiss"
 IDENTITY = fields(Identity)
 
 
@@ -30,6 +34,8 @@ class Segment:
     table : Table
         Identity columns and values.
     identity : Identity
+    index : Index or None
+        An approximate index of `keys`, where there are many.
     """
 
     known_at: np.ndarray
@@ -37,6 +43,7 @@ class Segment:
     younger: dict[float, np.ndarray]
     table: Table
     identity: Identity
+    index: "Index | None" = None
 
     def __len__(self) -> int:
         return len(self.known_at)
@@ -68,15 +75,21 @@ class Segment:
         known_by: np.ndarray | None,
         exclude: Sequence[np.ndarray] | None,
         age: float | None,
+        eta: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items for weighted queries (Q, D): scores and rows, as `scan.scan` gives them.
 
-        With an `age`, the queries' trajectories are compared with what the items' were at it.
+        With an `age`, the queries' trajectories are compared with what the items' were at it; that
+        is always exact. An index is told `eta`, which the queries' weights have in them.
         """
         limit = np.full(len(query), len(self))
         if known_by is not None:
             limit = np.searchsorted(self.known_at, known_by, side="right")
-        return scan(self.pairs(query, age), k, limit, exclude)
+        if self.index is None or age is not None:
+            return scan(self.pairs(query, age), k, limit, exclude)
+        from m3tr.memory.approximate.candidates import search
+
+        return search(self.index, self.pairs(query, None), k, limit, exclude, eta)
 
     def pairs(self, query: np.ndarray, age: float | None) -> Pairs:
         """Weighted queries beside the keys that they are multiplied with."""
@@ -95,6 +108,8 @@ class Segment:
         arrays |= {f"identity.{f.name}": getattr(self.identity, f.name) for f in IDENTITY}
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        if self.index is not None:
+            self.index.save(folder / INDEX)
 
     @classmethod
     def open(cls, folder: Path, ages: Sequence[float]) -> "Segment":
@@ -105,9 +120,14 @@ class Segment:
 
         younger = {age: array(f"keys@{age:.9g}") for age in ages}
         identity = Identity(**{f.name: array(f"identity.{f.name}") for f in IDENTITY})
+        index = None
+        if (folder / INDEX).exists():
+            from m3tr.memory.approximate.index import Index
+
+            index = Index.load(folder / INDEX)
         return cls(
             array("known_at"), array("keys"), younger,
-            Table.open(folder / TABLE), identity,
+            Table.open(folder / TABLE), identity, index,
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from m3tr.data.settings import Duration, days
+from m3tr.memory.approximate.settings import IndexSettings
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
 
@@ -50,6 +51,8 @@ class BankSettings(BaseModel):
         eighth, a quarter and half of the task's own.
     k : int
         Neighbours retrieved for each query.
+    index : IndexSettings
+        Which index a large bank gets.
     weighting : str
         `mean`, or `softmax` of the scores at `temperature`.
     """
@@ -61,6 +64,7 @@ class BankSettings(BaseModel):
     trajectory: Literal["likelihood", "supervised"] = "likelihood"
     ages: list[Duration] | None = None
     k: int = Field(10, ge=1)
+    index: IndexSettings = IndexSettings()
     weighting: Literal["mean", "softmax"] = "mean"
     temperature: float = Field(0.1, gt=0)
 

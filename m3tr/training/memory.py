@@ -85,6 +85,7 @@ def build_bank(
         truth = np.array(examples["increment"].to_list(), float)[rows]
         bank = weighed(bank, everyone.select(rows), asked[rows.tolist()], truth, settings, causal)
         learned["weights"] = bank.manifest.learned
+    bank = bank.indexed(settings.index, everyone.select(np.flatnonzero(split != "train")))
     found = shown(bank, everyone, asked, settings.k, causal)
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
     figures = {
@@ -93,6 +94,7 @@ def build_bank(
         "eta": bank.manifest.eta,
         "weights": dict(bank.manifest.weights),
         "learned": learned,
+        "index": [None if s.index is None else s.index.facts for s in bank.segments],
         "neighbours_per_query": float(found.found.sum(1).mean()),
         "queries_without_neighbours": int((~found.found.any(1)).sum()),
         "similarity": {

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3tr.errors import InputError
-from m3tr.memory.index import FEW, Index
-from m3tr.memory.index_settings import IndexSettings
-from m3tr.memory.train import gpus
+from m3tr.memory.approximate.index import FEW, Index
+from m3tr.memory.approximate.settings import IndexSettings
+from m3tr.memory.approximate.train import gpus
 
 N, D, K = 3000, 22, 10  # no multiple of what the codes need
 KINDS = {
@@ -210,7 +210,11 @@ def test_saved_and_loaded_it_answers_the_same(kind, built, tmp_path: Path) -> No
     assert (loaded.candidates(ASKED, 30, limit) == index.candidates(ASKED, 30, limit)).all()
     assert loaded.table == index.table and loaded.plan == index.plan
     assert loaded.wanted(K) == index.wanted(K) and loaded.exact_below() == index.exact_below()
-    assert {p.name for p in tmp_path.iterdir()} == {"index.faiss", "index.faiss.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "index.faiss",
+        "index.faiss.json",
+        "index.faiss.queries.npy",
+    }
     again = build(kind, 2000, like=loaded)  # from a mapped one too
     assert (again.candidates(ASKED, 30) < 2000).all()
 
@@ -265,7 +269,7 @@ def test_a_like_index_is_filled_without_training(kind, built, monkeypatch) -> No
     def never(*_: object) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr("m3tr.memory.index.empty", never)
+    monkeypatch.setattr("m3tr.memory.approximate.index.empty", never)
     filled = build(kind, like=model)
     assert (filled.candidates(ASKED, 30) == model.candidates(ASKED, 30)).all()
     half = build(kind, N // 2, like=model)
@@ -281,7 +285,7 @@ def test_rows_are_read_a_block_at_a_time(monkeypatch) -> None:
         return ROWS[start:stop]
 
     for module in ("recall", "train"):
-        monkeypatch.setattr(f"m3tr.memory.{module}.BLOCK", 256)
+        monkeypatch.setattr(f"m3tr.memory.approximate.{module}.BLOCK", 256)
     Index.build(read, N, KINDS["pq4"], TUNING, weights)
     assert max(asked) <= 256
 
@@ -303,7 +307,7 @@ def test_an_interrupted_build_or_save_leaves_nothing(tmp_path: Path, built, monk
 
 
 def test_faiss_is_not_imported_with_the_module() -> None:
-    code = "import sys, m3tr.memory.index; sys.exit('faiss' in sys.modules)"
+    code = "import sys, m3tr.memory.approximate.index; sys.exit('faiss' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from m3tr.errors import InputError
-from m3tr.memory.choice import Plan, choose, n_lists
-from m3tr.memory.index import Index
-from m3tr.memory.index_settings import IndexSettings
-from m3tr.memory.recall import SPARE, K, Truth, exact, ladder, recall_of
+from m3tr.memory.approximate.choice import Plan, choose, n_lists
+from m3tr.memory.approximate.index import Index
+from m3tr.memory.approximate.recall import SPARE, K, Truth, exact, ladder, recall_of
+from m3tr.memory.approximate.settings import IndexSettings
 
 
 def test_few_items_need_no_index() -> None:
@@ -68,7 +68,7 @@ def test_the_ladder_ascends_to_every_list() -> None:
 
 
 def test_exact_snapshots_are_those_of_the_prefixes(monkeypatch) -> None:
-    monkeypatch.setattr("m3tr.memory.recall.BLOCK", 37)
+    monkeypatch.setattr("m3tr.memory.approximate.recall.BLOCK", 37)
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(500, 8)).astype(np.float32)
     queries = rng.normal(size=(9, 8)).astype(np.float32)

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from m3tr.errors import InputError
-from m3tr.memory.calls import Calls, default_threads, one_thread
-from m3tr.memory.choice import Plan, choose
-from m3tr.memory.index_settings import IndexSettings
-from m3tr.memory.recall import ETAS, SHARES, Read, Setting, exact, tune
-from m3tr.memory.train import emptied, empty, fill, sample
+from m3tr.memory.approximate.calls import Calls, default_threads, one_thread
+from m3tr.memory.approximate.choice import Plan, choose
+from m3tr.memory.approximate.recall import ETAS, SHARES, Read, Setting, exact, tune
+from m3tr.memory.approximate.settings import IndexSettings
+from m3tr.memory.approximate.train import emptied, empty, fill, sample
 
 SCHEMA = 1
 LEAST_WEIGHT = 0.05  # of the largest: a part of no weight by default is asked for by other etas
@@ -47,6 +47,8 @@ class Index:
         Kind, codes and lists.
     table : list of Setting
         Effort, candidates and measured recall for weights and shares of the rows.
+    queries : ndarray of float32, shape (Q, D)
+        Those that it was tuned on.
     facts : dict
         What was chosen and measured, as JSON: `kind`, `factory`, `n`, `d`, `bytes`,
         `build_seconds`, `recall`, `exact_below`, `table`.
@@ -55,6 +57,7 @@ class Index:
     def __init__(self, index: Any, plan: Plan, scale: np.ndarray, facts: dict[str, Any]) -> None:
         self._calls, self.plan, self._scale, self.facts = Calls(index, plan), plan, scale, facts
         self.n = int(index.ntotal)
+        self.queries: np.ndarray | None = None
         self.table = [Setting(**row) for row in facts.get("table", [])]
         self.threads = facts.get("threads") or default_threads()
 
@@ -120,6 +123,7 @@ class Index:
         fill(index, rows, n, plan)
         seconds = {"fill": perf_counter() - started}
         self = cls(index, plan, scale, {"threads": settings.threads})
+        self.queries = queries
         started = perf_counter()
         etas = sorted({*ETAS, eta})
         limits = [max(1, round(share * n)) for share in SHARES]
@@ -297,6 +301,8 @@ class Index:
         facts = self.facts | {"bytes": partial.stat().st_size}
         about = _about(path)
         about.unlink(missing_ok=True)
+        if self.queries is not None:
+            np.save(_queries(path), self.queries, allow_pickle=False)
         os.replace(partial, path)
         partial.write_text(json.dumps(facts, indent=1))
         os.replace(partial, about)
@@ -326,11 +332,18 @@ class Index:
         scale = np.empty(facts["d_padded"], np.float32)
         for start, value in facts["scale"]:
             scale[start:] = value
-        return cls(faiss.read_index(str(path), flags), plan, scale, facts)
+        new = cls(faiss.read_index(str(path), flags), plan, scale, facts)
+        if _queries(path).exists():
+            new.queries = np.load(_queries(path), allow_pickle=False)
+        return new
 
 
 def _about(path: Path) -> Path:
     return path.with_name(path.name + ".json")
+
+
+def _queries(path: Path) -> Path:
+    return path.with_name(path.name + ".queries.npy")
 
 
 def _weigh(queries: np.ndarray, weights: np.ndarray) -> np.ndarray:

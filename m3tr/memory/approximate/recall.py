@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from m3tr.memory.choice import Plan
+from m3tr.memory.approximate.choice import Plan
 
 K = 10
 SPARE = 22  # places beyond the K best, for rows as good as the last of them

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from m3tr.errors import InputError
-from m3tr.memory.index_settings import IndexSettings
+from m3tr.memory.approximate.settings import IndexSettings
 
 POINTS_PER_LIST = 39  # fewer do not place a centroid
 SAMPLE = 262_144  # rows that train the centroids, at most

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from m3tr.memory.choice import Plan
+from m3tr.memory.approximate.choice import Plan
 
 Probes = tuple[np.ndarray, ...]
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class IndexSettings(BaseModel):
-    """Which index a segment gets and how good it has to be (m3tr/memory/choice.py).
+    """Which index a segment gets and how good it has to be (m3tr/memory/approximate/choice.py).
 
     Attributes
     ----------

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from m3tr.memory.choice import BUILD_EF, LINKS, SAMPLE, Plan
-from m3tr.memory.recall import BLOCK, Read
+from m3tr.memory.approximate.choice import BUILD_EF, LINKS, SAMPLE, Plan
+from m3tr.memory.approximate.recall import BLOCK, Read
 from m3tr.progress import track
 
 ROUNDS = 6  # of k-means; more move the probes needed by less than one step of the ladder

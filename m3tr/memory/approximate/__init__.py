@@ -1,0 +1,1 @@
+"""Approximate indexes of large segments: which one, how it is built, what it finds."""
