@@ -109,7 +109,7 @@ def search_bank(
         keys,
         forecaster.bank_settings.k if k is None else k,
         eta,
-        dict(bank.manifest.weights) | dict(map(_weight, weights)) if weights else None,
+        dict(map(_weight, weights)),
         known_by=clocks,
         exclude=bank.alike(queries.videos),
         age=ages,

@@ -185,7 +185,7 @@ def bank(workspace: Path) -> Report:
             feedback,
             examples,
             read_x_s(workspace),
-            read_features(workspace, examples).embeddings(),
+            read_features(workspace, examples),
             mhp,
             params.task,
             params.bank,

@@ -27,6 +27,7 @@ from m3tr.memory.identity import Identities
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
 from m3tr.memory.neighbours import Neighbours
+from m3tr.memory.numbers import Numbers
 from m3tr.memory.search import best, cosines, places
 from m3tr.memory.segment import Segment
 from m3tr.memory.table import Table
@@ -61,6 +62,7 @@ class Bank:
         weights: Mapping[str, float] | None = None,
         fingerprints: Mapping[str, str] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        numbers: Numbers | None = None,
     ) -> "Bank":
         """A bank in memory.
 
@@ -73,13 +75,15 @@ class Bank:
             Unit keys of the items.
         values : mapping of str to ndarray
             Anything remembered of the items, first axis in their order.
+        numbers : Numbers, optional
+            What made the modality `numbers` of the keys, where they have it.
         """
         modalities = sorted(keys.content)
         layout = {"trajectory": keys.trajectory.shape[1]}
         layout |= {m: keys.content[m].shape[1] for m in modalities}
         manifest = Manifest(
             layout, sorted(keys.younger), eta, dict.fromkeys(modalities, 1.0) | dict(weights or {}),
-            dict(fingerprints or {}),
+            dict(fingerprints or {}), numbers={} if numbers is None else numbers.state(),
         )  # fmt: skip
         return cls(manifest, ()).append(items, keys, values, provenance)
 
@@ -182,6 +186,11 @@ class Bank:
             manifest=replace(self.manifest, eta=eta, weights=dict(weights), learned=dict(learned)),
         )
 
+    @cached_property
+    def numbers(self) -> Numbers | None:
+        """What turns the videos' numbers into a modality, where that is one of the bank's."""
+        return Numbers.from_state(self.manifest.numbers) if self.manifest.numbers else None
+
     def __len__(self) -> int:
         return sum(len(s) for s in self.segments)
 
@@ -272,7 +281,7 @@ class Bank:
             Weight of the trajectory's cosine, the content's has `1 - eta`; without it the bank's.
         weights : mapping of str to float, optional
             Weight of each modality, not negative; those of the modalities that a query has are
-            scaled to sum 1. Without them the bank's.
+            scaled to sum 1. One that is not named has the bank's.
         known_by : ndarray of datetime64[us], shape (Q,), optional
             Only items whose outcome was known by then; without it, all (random splits).
         exclude : sequence of ndarray of int, optional

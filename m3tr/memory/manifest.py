@@ -29,6 +29,8 @@ class Manifest:
         Weights of the modalities where a search names none.
     fingerprints : dict of str to str
         Of the point process (`mhp`) and of each encoder.
+    numbers : dict
+        How the videos' numbers become a modality (`Numbers.state`); empty where they do not.
     index : dict
         Settings of the index that large segments get; empty where none do.
     learned : dict
@@ -44,6 +46,7 @@ class Manifest:
     eta: float = 0.5
     weights: Mapping[str, float] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
     index: Mapping[str, Any] = field(default_factory=dict)
     learned: Mapping[str, Any] = field(default_factory=dict)
     provenance: list[Mapping[str, Any]] = field(default_factory=list)

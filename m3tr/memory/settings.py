@@ -23,7 +23,7 @@ def _share(value: Any) -> Any:
 
 
 def _weights(value: Any) -> Any:
-    known = ("visual", "audio", "text")
+    known = ("visual", "audio", "text", "numbers")
     fits = isinstance(value, Mapping) and all(
         m in known and _number(w, 0, float("inf")) for m, w in value.items()
     )
@@ -46,6 +46,8 @@ class BankSettings(BaseModel):
     trajectory : str
         The trajectory's key: `likelihood`, X_s as it is, or `supervised`, trained so that near keys
         mean near futures.
+    numbers : bool
+        Whether the videos' numbers (creator, category, length, hour) are a modality of content.
     ages : list of durations, optional
         Ages below that of the task at which items can be met by younger queries; without it an
         eighth, a quarter and half of the task's own.
@@ -62,6 +64,7 @@ class BankSettings(BaseModel):
     eta: Annotated[float | Literal["learned"], BeforeValidator(_share)] = 0.5
     weights: Annotated[dict[str, float] | Literal["learned"], BeforeValidator(_weights)] = {}
     trajectory: Literal["likelihood", "supervised"] = "likelihood"
+    numbers: bool = False
     ages: list[Duration] | None = None
     k: int = Field(10, ge=1)
     index: IndexSettings = IndexSettings()

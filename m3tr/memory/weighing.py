@@ -58,8 +58,11 @@ def weigh(
 def modality_weights(
     manifest: Manifest, queries: Keys, weights: Mapping[str, float] | None
 ) -> dict[str, np.ndarray]:
-    """Weight (Q,) of each modality, summing to 1 over those that a query has."""
-    given = manifest.weights if weights is None else weights
+    """Weight (Q,) of each modality, summing to 1 over those that a query has.
+
+    A modality that `weights` does not name has the bank's weight.
+    """
+    given = {**manifest.weights, **(weights or {})}
     unknown = sorted(set(given) - set(manifest.modalities))
     if unknown:
         known = ", ".join(manifest.modalities) or "none"

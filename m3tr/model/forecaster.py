@@ -30,7 +30,7 @@ from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
-from m3tr.model.remember import items_of
+from m3tr.model.remember import content_of_keys, items_of
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -169,9 +169,13 @@ class Forecaster:
         """
         own = self.task.observe.age
         if own is None:
-            keys = self.key_maker.keys(queries.x_s, queries.features.embeddings())
+            keys = self.key_maker.keys(queries.x_s, self.compared(queries))
             return keys, np.full(len(keys), np.nan)
-        return keys_at_ages(queries, self.key_maker, self.mhp, days(own))
+        return keys_at_ages(queries, self.compared(queries), self.key_maker, self.mhp, days(own))
+
+    def compared(self, queries: Queries) -> dict[str, np.ndarray]:
+        """What the content keys are made of: embeddings, and numbers where the bank has them."""
+        return content_of_keys(queries.videos, queries.features, self.bank.numbers)
 
     def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
         """Breaches of the information contract among what `queries` were shown; all must be 0."""

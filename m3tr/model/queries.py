@@ -1,5 +1,6 @@
 """What may be known of the videos to be forecast, each by its clock."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -140,9 +141,13 @@ def when_younger(
 
 
 def keys_at_ages(
-    queries: Queries, maker: KeyMaker, mhp: "MambaHawkes", own: float
+    queries: Queries,
+    content: Mapping[str, np.ndarray],
+    maker: KeyMaker,
+    mhp: "MambaHawkes",
+    own: float,
 ) -> tuple[Keys, np.ndarray]:
-    """Keys of queries under a task that observes up to the age `own`, days.
+    """Keys of queries with this content under a task that observes up to the age `own`, days.
 
     A query meets the items as they were at the last age of theirs that it has reached, and its key
     is of what it was then; one that has reached none has no trajectory to compare.
@@ -153,7 +158,7 @@ def keys_at_ages(
     ages : ndarray, shape (N,)
         The age of each trajectory key; NaN for `own`.
     """
-    keys = maker.keys(queries.x_s, queries.features.embeddings())
+    keys = maker.keys(queries.x_s, content)
     grid = np.array([*maker.younger, own])
     seen = queries.examples["age_days"].to_numpy()
     last = np.searchsorted(grid, seen + SAME_AGE, side="right") - 1

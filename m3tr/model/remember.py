@@ -17,6 +17,7 @@ from m3tr.features.precomputed import COLUMNS
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import Keys
+from m3tr.memory.numbers import NUMBERS, Numbers
 from m3tr.model.queries import when_younger
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def outcomes(examples: pl.DataFrame, feedback: pl.DataFrame, target: str) -> dic
         "increment": np.array(examples["increment"].to_list(), float),
         "curve": growth_curves(feedback, examples, target),
     }
+
+
+def content_of_keys(
+    videos: pl.DataFrame, features: Features, numbers: Numbers | None
+) -> dict[str, np.ndarray]:
+    """By modality what content keys are made of, (N, D_m), zeros where a video lacks it."""
+    told = {} if numbers is None else {NUMBERS: numbers.transform(videos)}
+    return features.embeddings() | told
 
 
 def younger_representations(
@@ -104,7 +113,7 @@ def matured(
     younger = younger_representations(
         forecaster.mhp, feedback, examples, list(bank.manifest.younger)
     )
-    keys = forecaster.key_maker.keys(queries.x_s, queries.features.embeddings(), younger)
+    keys = forecaster.key_maker.keys(queries.x_s, forecaster.compared(queries), younger)
     values = {"x_s": queries.x_s} | outcomes(examples, feedback, task.target)
     x = forecaster.covariates(queries)
     base = forecaster.base.predict(x)

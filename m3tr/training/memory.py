@@ -8,14 +8,16 @@ import polars as pl
 
 from m3tr.data.settings import TaskSettings, days
 from m3tr.data.splits import creators
+from m3tr.features.store import Features
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
+from m3tr.memory.numbers import Numbers
 from m3tr.memory.settings import BankSettings
 from m3tr.memory.weights import Blend, learn
-from m3tr.model.remember import items_of, outcomes, younger_representations
+from m3tr.model.remember import content_of_keys, items_of, outcomes, younger_representations
 
 
 def build_bank(
@@ -23,7 +25,7 @@ def build_bank(
     feedback: pl.DataFrame,
     examples: pl.DataFrame,
     x_s: np.ndarray,
-    content: Mapping[str, np.ndarray],
+    features: Features,
     mhp: MambaHawkes,
     task: TaskSettings,
     settings: BankSettings,
@@ -39,8 +41,8 @@ def build_bank(
         The clean tables and all examples.
     x_s : ndarray, shape (N, D_s)
         X_s of the examples at their clocks.
-    content : mapping of str to ndarray, shapes (N, D_m)
-        Their content embeddings, rows of zeros where a video lacks the modality.
+    features : Features
+        Of the examples, in their order.
     mhp : MambaHawkes
         What made X_s.
     fingerprints : mapping
@@ -61,13 +63,15 @@ def build_bank(
     past, age = examples[train.tolist()], task.observe.age
     ages = settings.younger(None if age is None else days(age))
     younger = younger_representations(mhp, feedback, past, ages)
+    rows = examples.select("video_id").join(videos, on="video_id", maintain_order="left")
+    numbers = Numbers().fit(rows[train.tolist()]) if settings.numbers else None
+    content = content_of_keys(rows, features, numbers)
     own = {m: e[train] for m, e in content.items()}
     maker = KeyMaker().fit(x_s[train], own, younger)
     values = {"x_s": x_s[train]} | outcomes(past, feedback, task.target)
     learned: dict[str, Any] = {}
     if settings.trajectory == "supervised":
-        theirs = past.select("video_id").join(videos, on="video_id", maintain_order="left")
-        groups = creators(theirs)
+        groups = creators(rows[train.tolist()])
         learned["keys"] = maker.learn(x_s[train], younger, values["increment"], groups, seed)
     bank = Bank.build(
         items_of(past, videos),
@@ -77,13 +81,14 @@ def build_bank(
         weights={} if settings.weights == "learned" else settings.weights,
         fingerprints=fingerprints,
         provenance=provenance,
+        numbers=numbers,
     )
     asked, causal = items_of(examples, videos), task.split == "temporal"
     everyone = maker.keys(x_s, content)
     if "learned" in (settings.eta, settings.weights):
-        rows = np.flatnonzero(split == "validation")
-        truth = np.array(examples["increment"].to_list(), float)[rows]
-        bank = weighed(bank, everyone.select(rows), asked[rows.tolist()], truth, settings, causal)
+        held = np.flatnonzero(split == "validation")
+        truth = np.array(examples["increment"].to_list(), float)[held]
+        bank = weighed(bank, everyone.select(held), asked[held.tolist()], truth, settings, causal)
         learned["weights"] = bank.manifest.learned
     bank = bank.indexed(settings.index, everyone.select(np.flatnonzero(split != "train")))
     found = shown(bank, everyone, asked, settings.k, causal)

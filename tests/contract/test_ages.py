@@ -88,9 +88,10 @@ def test_queries_of_several_ages_are_answered_as_one_by_one(tiny_forecaster, tin
     )
     seen = observed(tiny_forecaster.feedback, mixed)
     whole = type(test)(mixed, test.videos, seen, test.features, test.x_s)
-    keys, at = keys_at_ages(whole, f.key_maker, f.mhp, 1.0)
+    keys, at = keys_at_ages(whole, f.compared(whole), f.key_maker, f.mhp, 1.0)
     for i in range(len(ages)):
-        alone, age = keys_at_ages(whole.select(np.array([i])), f.key_maker, f.mhp, 1.0)
+        one = whole.select(np.array([i]))
+        alone, age = keys_at_ages(one, f.compared(one), f.key_maker, f.mhp, 1.0)
         assert np.allclose(alone.trajectory[0], keys.trajectory[i], atol=1e-6)
         assert np.array_equal(age, at[[i]], equal_nan=True)
     assert set(at[~np.isnan(at)]) == {0.25, 0.5}

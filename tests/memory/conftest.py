@@ -51,9 +51,9 @@ def random_bank(rng: np.random.Generator, n: int, n_days: int = 6, titles: int =
 
 def similarity(bank: Bank, query: Keys, q: int, b: int, eta: float, weights: dict) -> float:
     """The score of one pair by its definition."""
-    total = sum(weights.get(m, 0.0) for m in query.content if query.content[m][q].any())
+    total = sum(weights.get(m, 1.0) for m in query.content if query.content[m][q].any())
     content = sum(
-        weights.get(m, 0.0) * float(query.content[m][q].astype(float) @ bank.keys.content[m][b])
+        weights.get(m, 1.0) * float(query.content[m][q].astype(float) @ bank.keys.content[m][b])
         for m in query.content
     )
     alike = float(query.trajectory[q].astype(float) @ bank.keys.trajectory[b])
