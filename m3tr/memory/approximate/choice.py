@@ -1,6 +1,6 @@
 """Which index for how many items, and what a search of it costs.
 
-The rule, from `python -m benchmarks retrieval_scale` (docs/retrieval-scale.md):
+The rule, from `python -m benchmarks retrieval_scale` (docs/retrieval-benchmarks.md):
 - up to 100,000 items no index: a scan is exact and takes a few milliseconds;
 - above, inverted lists over 4-bit product codes of the residuals, read by fast scan: a row costs
   a tenth of a row of the blocked matrix product, while `sq8` and `full` rows cost several times as
