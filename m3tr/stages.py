@@ -211,11 +211,12 @@ def train(workspace: Path) -> Report:
         queries = read_queries(workspace, ("train", "validation"))
         folder = workspace / BANK
         mhp = MambaHawkes.load(workspace / TRAJECTORIES / "mhp")
+        maker = KeyMaker.from_arrays(read_arrays(folder / "keys.safetensors", "bank"))
         forecaster, figures = fit(
             queries["train"],
             queries["validation"],
-            Bank.open(folder, {"mhp": mhp.fingerprint()}),
-            KeyMaker.from_arrays(read_arrays(folder / "keys.safetensors", "bank")),
+            Bank.open(folder, {"mhp": mhp.fingerprint(), "keys": maker.fingerprint()}),
+            maker,
             mhp,
             list(mhp.kinds),
             params.task,

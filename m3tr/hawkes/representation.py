@@ -8,7 +8,7 @@ from m3tr.hawkes.events import EventBatch, buckets
 from m3tr.hawkes.forecast import with_counts
 from m3tr.hawkes.mean import mean_path
 from m3tr.hawkes.process import MambaHawkes
-from m3tr.hawkes.threads import one_thread
+from m3tr.threads import one_thread
 
 # trailing parts of the window, whose counts tell a rise from a decline
 TRAILING = (1 / 2, 1 / 4, 1 / 8)

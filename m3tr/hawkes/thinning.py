@@ -20,7 +20,8 @@ from m3tr.hawkes.events import EventBatch, Ties, weight
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.stepping import Memory, blocks_of, memory_of, step
 from m3tr.hawkes.thinning_numba import advance, run, streams
-from m3tr.hawkes.threads import WORK, one_thread, share
+from m3tr.hawkes.threads import WORK, share
+from m3tr.threads import one_thread
 
 # paths that the network steps together
 LANES = 4096

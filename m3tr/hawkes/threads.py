@@ -4,9 +4,8 @@ The threads are Python's, as many as torch has: the kernels release the GIL, and
 pool beside torch's would fight it for the cores.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,20 +14,6 @@ from torch import Tensor
 SMALL = 2_000_000  # units of work, below which threads cost more than they save
 WORK = 10_000  # units of a simulated path, roughly
 TURNS = 8  # kernel calls a thread: few enough to be cheap, enough to even out a busy core
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: on operations this small a second one waits more than it works.
-
-    A result is then the same to the bit, however many threads there are.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def share(kernel: Callable[..., None], tasks: int, work: int, *arguments: Any) -> None:

@@ -12,8 +12,8 @@ from m3tr.hawkes.events import EventBatch, buckets, ties
 from m3tr.hawkes.likelihood import log_likelihood, mean_log_likelihood
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
-from m3tr.hawkes.threads import one_thread
 from m3tr.progress import track
+from m3tr.threads import one_thread
 
 # shares of the rate that the softplus part may have before it is trained
 SHARES = (0.02, 0.1, 0.3, 0.6, 0.9)

@@ -10,7 +10,7 @@ Notable:
 - who is left out is left out before the k best are chosen, so a query always gets its k.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +28,10 @@ from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.numbers import Numbers
-from m3tr.memory.search import best, cosines, places
+from m3tr.memory.search import places, search
 from m3tr.memory.segment import Segment
 from m3tr.memory.table import Table
-from m3tr.memory.weighing import joint, modality_weights, weigh
+from m3tr.memory.weighing import joint
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Bank:
         return cls(manifest, segments, path)
 
     def indexed(self, settings: IndexSettings, queries: Keys | None = None) -> "Bank":
-        """The bank with an approximate index of each segment that is large enough for one.
+        """The bank, in memory, with an approximate index of each segment that is large enough.
 
         Parameters
         ----------
@@ -110,13 +110,18 @@ class Bank:
             Kept in the manifest: segments that appends merge are indexed by them.
         queries : Keys, optional
             Keys of videos that are not in the bank: effort is tuned and recall measured on them.
+
+        Raises
+        ------
+        InputError
+            Where no index that the settings permit fits their memory.
         """
         from m3tr.memory.approximate.building import indexed
 
         manifest = replace(self.manifest, index=settings.model_dump())
         own = None if queries is None else joint(manifest, queries)
         segments = tuple(indexed(s, manifest, settings, own) for s in self.segments)
-        return replace(self, manifest=manifest, segments=segments)
+        return Bank(manifest, segments)
 
     def save(self, path: Path) -> None:
         """Write the bank to `path`, in the place of what was there."""
@@ -158,33 +163,33 @@ class Bank:
         if self.segments:
             if not len(fresh):
                 return None
-            known = self.segments[0].table.shapes
-            missing = [n for n, form in known.items() if table.shapes.get(n) != form]
-            if missing or sorted(own.younger) != list(self.manifest.younger):
-                what = f"value {missing[0]!r}" if missing else "trajectories at younger ages"
-                raise InputError(f"the items do not have the {what} of the bank's")
+            forms = self.segments[0].table.shapes.items() ^ table.shapes.items()
+            if forms or sorted(own.younger) != list(self.manifest.younger):
+                value = f"value {min(forms)[0]!r}" if forms else "trajectories at younger ages"
+                raise InputError(f"the items and the bank do not have the same {value}")
         return Segment.make(
             table.select(fresh), joint(self.manifest, own), own.younger, self.identities.extended
         )
 
     def with_values(self, values: Mapping[str, np.ndarray]) -> "Bank":
-        """The same items with more remembered of each; first axis in the order of positions."""
+        """The same items, in memory, with more remembered; first axis in the order of positions."""
         segments, start = [], 0
         for s in self.segments:
             own = {name: value[start : start + len(s)] for name, value in values.items()}
             start += len(s)
             kept = {name: s.table.array(name) for name in s.table.shapes}
             segments.append(replace(s, table=Table(s.table.frame(), kept | own)))
-        return replace(self, segments=tuple(segments))
+        return Bank(self.manifest, tuple(segments))
 
     def with_weights(
         self, eta: float, weights: Mapping[str, float], learned: Mapping[str, Any]
     ) -> "Bank":
-        """The same bank with other weights where a search names none."""
-        return replace(
-            self,
-            manifest=replace(self.manifest, eta=eta, weights=dict(weights), learned=dict(learned)),
-        )
+        """The same bank, in memory, with other weights where a search names none.
+
+        Without indexes: they are tuned for the weights.
+        """
+        told = replace(self.manifest, eta=eta, weights=dict(weights), learned=dict(learned))
+        return Bank(told, tuple(replace(s, index=None) for s in self.segments))
 
     @cached_property
     def numbers(self) -> Numbers | None:
@@ -226,29 +231,34 @@ class Bank:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def take(self, name: str, positions: np.ndarray) -> np.ndarray:
-        """A remembered array at some positions, of any shape; those below 0 give the first item."""
-        flat = np.maximum(positions, 0).ravel()
+        """A remembered array at some positions, of any shape; zeros at those below 0."""
+        flat = positions.ravel()
         dtype, shape = self.segments[0].table.shapes[name]
-        out = np.empty((len(flat), *shape), dtype)
+        out = np.zeros((len(flat), *shape), dtype)
         for segment, rows, where in places(self.segments, flat):
             out[where] = segment.table.take(name, rows)
         return out.reshape(*positions.shape, *shape)
 
     def known_at(self, positions: np.ndarray) -> np.ndarray:
-        """When the outcomes at some positions became known; those below 0 give the first item."""
-        flat = np.maximum(positions, 0).ravel()
-        out = np.empty(len(flat), "datetime64[us]")
+        """When the outcomes at some positions, of any shape, became known; NaT below 0."""
+        flat = positions.ravel()
+        out = np.full(len(flat), "NaT", "datetime64[us]")
         for segment, rows, where in places(self.segments, flat):
             out[where] = segment.known_at[rows]
         return out.reshape(positions.shape)
 
     def describe(self, positions: np.ndarray) -> pl.DataFrame:
-        """The identity columns at some positions, one row each."""
-        parts = [
-            segment.table.frame_of(rows).with_columns(_place=pl.Series(where))
+        """The identity columns at some positions (P,), one row each; nulls at those below 0."""
+        parts = [self.segments[0].table.frame_of(np.empty(0, np.int64)).with_columns(
+            _place=pl.lit(None, pl.Int64)
+        )]  # fmt: skip
+        parts += [
+            segment.table.frame_of(rows).with_columns(_place=pl.Series(where, dtype=pl.Int64))
             for segment, rows, where in places(self.segments, positions)
         ]
-        return pl.concat(parts, how="diagonal_relaxed").sort("_place").drop("_place")
+        found = pl.concat(parts, how="diagonal_relaxed")
+        asked = pl.DataFrame({"_place": np.arange(len(positions))}, {"_place": pl.Int64})
+        return asked.join(found, on="_place", how="left", maintain_order="left").drop("_place")
 
     @cached_property
     def identities(self) -> Identities:
@@ -282,10 +292,10 @@ class Bank:
         weights : mapping of str to float, optional
             Weight of each modality, not negative; those of the modalities that a query has are
             scaled to sum 1. One that is not named has the bank's.
-        known_by : ndarray of datetime64[us], shape (Q,), optional
+        known_by : ndarray of datetime64[us], shape (Q,) or (), optional
             Only items whose outcome was known by then; without it, all (random splits).
         exclude : sequence of ndarray of int, optional
-            Positions that each query is not shown, ascending (`alike`).
+            Positions that each query is not shown (`alike`).
         age : ndarray, shape (Q,), optional
             The age, days, at which each trajectory was seen: one of `manifest.younger`, or NaN for
             the task's own.
@@ -293,35 +303,11 @@ class Bank:
         Raises
         ------
         InputError
-            Where the keys do not fit the bank's.
+            Where the keys do not fit the bank's, or an argument is out of range.
         """
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
-        weighted = weigh(self.manifest, queries, eta, weights)
-        ages = np.full(len(queries), np.nan) if age is None else np.asarray(age, float)
-        index = np.full((len(queries), k), -1, np.int64)
-        score = np.zeros((len(queries), k))
-        parts: dict[str, np.ndarray] = {}
-        for at, rows in _by_age(ages, self.manifest):
-            index[rows], score[rows] = best(
-                self.segments, weighted[rows], k,
-                None if known_by is None else np.asarray(known_by)[rows],
-                None if exclude is None else [exclude[r] for r in rows.tolist()],
-                at,
-                self.manifest.eta if eta is None else eta,
-            )  # fmt: skip
-            own = cosines(self.segments, self.manifest, queries.select(rows), index[rows], at)
-            for part, value in own.items():
-                parts.setdefault(part, np.zeros((len(queries), k)))[rows] = value
-        trajectory = parts.pop("trajectory", np.zeros((len(queries), k)))
-        own_weights = modality_weights(self.manifest, queries, weights)
-        content = np.zeros((len(queries), k))
-        for m, value in parts.items():
-            content += own_weights[m][:, None] * value
-        side = self.manifest.eta if eta is None else eta
-        shares = {"trajectory": np.full(len(queries), float(side))}
-        shares |= {m: (1 - side) * weight for m, weight in own_weights.items()}
-        return Neighbours(index, score, trajectory, content, parts, shares, ages)
+        return search(
+            self.manifest, self.segments, queries, k, eta, weights, known_by, exclude, age
+        )
 
     def explain(self, videos: Sequence[str], found: Neighbours) -> pl.DataFrame:
         """Why each query was shown what: one row a neighbour (`m3tr.memory.explain`).
@@ -349,17 +335,3 @@ def _require(items: pl.DataFrame, keys: Keys, width: int) -> None:
                 f"trajectory keys at the age of {age} days have {key.shape[1]} dimensions, those "
                 f"of the bank {width}: make them with what made the bank's"
             )
-
-
-def _by_age(ages: np.ndarray, manifest: Manifest) -> Iterator[tuple[float | None, np.ndarray]]:
-    """Queries of one age at a time; None is the task's own."""
-    own = np.flatnonzero(np.isnan(ages))
-    if len(own):
-        yield None, own
-    for at in np.unique(ages[~np.isnan(ages)]).tolist():
-        if at not in manifest.younger:
-            raise InputError(
-                f"the bank has no trajectories at the age of {at} days, only at "
-                f"{manifest.younger}: name one of these in bank.ages and rebuild it"
-            )
-        yield at, np.flatnonzero(ages == at)

@@ -29,7 +29,7 @@ def violations(
     row, place = np.nonzero(neighbours.found)
     item = neighbours.index[row, place]
     items = bank.items
-    late = items["known_at"].to_numpy()[item] > queries["observed_at"].to_numpy()[row]
+    late = bank.known_at(item) > queries["observed_at"].to_numpy()[row]
     same = items["video_id"].to_numpy()[item] == queries["video_id"].to_numpy()[row]
     return {
         "outcome not known by the clock": int(late.sum()) if causal else 0,

@@ -1,8 +1,8 @@
 """A bank on disk: folders of segments, and a manifest that says which of them count.
 
 A segment is written in full before the manifest names it, and the manifest is replaced at once: a
-reader sees the bank before or after an append, never between, and a writer that is killed leaves
-at most a folder that nobody reads and the next writer removes.
+reader sees the bank before or after an append or a rebuild, never between, and a writer that is
+killed leaves at most a folder that nobody reads and the next writer removes.
 """
 
 import fcntl
@@ -28,31 +28,24 @@ def read(folder: Path) -> tuple[Manifest, tuple[Segment, ...]]:
     for _ in range(TRIES):
         manifest = Manifest.read(folder)
         try:
-            return manifest, _open(folder, manifest)
-        except (OSError, ValueError, EOFError) as error:
-            if Manifest.read(folder).segments == manifest.segments:
+            segments = tuple(_open(folder, manifest))
+        # a file that is gone, cut or another's is told by each library in its own way
+        except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError) as error:
+            if Manifest.read(folder) == manifest:
                 raise InputError(
                     f"{folder} is damaged ({error}): run the stage `bank` to rebuild it"
                 ) from None
+        else:
+            if Manifest.read(folder) == manifest:
+                return manifest, segments
     raise InputError(f"{folder} is being written all the time: try again")
 
 
 def write(folder: Path, manifest: Manifest, segments: Sequence[Segment]) -> None:
     """Write a whole bank, in the place of what was there."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    named = [(_name(i), segment) for i, segment in enumerate(segments)]
-    for name, segment in named:
-        segment.save(partial / name)
-    replace(manifest, segments=[_entry(name, s) for name, s in named]).write(partial)
-    old = folder.with_name(folder.name + ".old")
-    with _locked(folder):  # nobody is appending to what goes
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
+        _write(folder, manifest, [], segments)
 
 
 def append(
@@ -65,41 +58,50 @@ def append(
     The smallest segments are merged, so that there are never many: a segment is at least twice as
     large as the next.
     """
+    Manifest.read(folder)  # nothing is made of a folder that holds no bank
     with _writing(folder):
         manifest, segments = read(folder)
-        for path in folder.glob(PREFIX + "*"):  # of writers that were killed
-            if path.name not in {s["name"] for s in manifest.segments}:
-                shutil.rmtree(path)
         new = make(manifest, segments)
         if new is None:
             return manifest, segments
-        manifest = manifest.told(len(new), provenance)
-        kept = list(segments)
+        told, kept = manifest.told(len(new), provenance), list(segments)
         while kept and len(kept[-1]) < 2 * len(new):
             new = merged([kept.pop(), new])
         if manifest.index:
             new = _indexed(new, manifest, segments)
-        entries = manifest.segments[: len(kept)]
-        dropped = manifest.segments[len(kept) :]
-        number = 1 + max(
-            (int(s["name"].removeprefix(PREFIX)) for s in manifest.segments), default=-1
-        )
-        name = _name(number)
-        manifest = replace(manifest, segments=[*entries, _entry(name, new)])
-        try:
-            new.save(folder / name)
-            _sync(*(folder / name).iterdir(), folder / name, folder)
-            manifest.write(folder)
-        except OSError as error:
-            shutil.rmtree(folder / name, ignore_errors=True)
-            raise InputError(
-                f"nothing was appended to {folder} ({error}): make room for it, or the folder "
-                "writable, and append again"
-            ) from error
+        names = _write(folder, told, manifest.segments[: len(kept)], [new])
+        return Manifest.read(folder), (*kept, Segment.open(folder / names[0], manifest.younger))
+
+
+def _write(
+    folder: Path,
+    manifest: Manifest,
+    kept: Sequence[Mapping[str, Any]],
+    new: Sequence[Segment],
+) -> list[str]:
+    """Write new segments, let the manifest name the kept ones and these, remove all others."""
+    there = {path.name for path in folder.glob(PREFIX + "*")}
+    # names are never used twice, or a reader could take one bank's segment for another's
+    first = 1 + max((int(name.removeprefix(PREFIX)) for name in there), default=-1)
+    names = [f"{PREFIX}{first + i:06d}" for i in range(len(new))]
+    entries = [{"name": n, "items": len(s)} for n, s in zip(names, new, strict=True)]
+    try:
+        for name, segment in zip(names, new, strict=True):
+            segment.save(folder / name)
+            _sync(*(folder / name).iterdir(), folder / name)
         _sync(folder)
-        for entry in dropped:
-            shutil.rmtree(folder / entry["name"])
-        return manifest, (*kept, Segment.open(folder / name, manifest.younger))
+        replace(manifest, segments=[*map(dict, kept), *entries]).write(folder)
+    except (OSError, RuntimeError) as error:  # the index speaks of a full disk in its own way
+        for name in names:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise InputError(
+            f"nothing was written to {folder} ({error}): make room for it, or the folder writable, "
+            "and try again"
+        ) from error
+    _sync(folder)
+    for name in there - {entry["name"] for entry in kept}:
+        shutil.rmtree(folder / name)
+    return names
 
 
 def _indexed(new: Segment, manifest: Manifest, segments: Sequence[Segment]) -> Segment:
@@ -108,34 +110,22 @@ def _indexed(new: Segment, manifest: Manifest, segments: Sequence[Segment]) -> S
     from m3tr.memory.approximate.settings import IndexSettings
 
     largest = max(segments, key=len)
-    return indexed(new, manifest, IndexSettings(**manifest.index), like=largest.index)
+    try:
+        return indexed(new, manifest, IndexSettings(**manifest.index), like=largest.index)
+    except InputError:  # no index fits the memory that it may take: every row is scanned
+        return new
 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """One writer at a time; the others wait. A killed one holds nothing."""
-    while True:
-        Manifest.read(folder)
-        with _locked(folder) as there:
-            if there():  # and not replaced by a new bank while we waited
-                yield
-                return
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[Callable[[], bool]]:
-    """Hold the lock of a folder, if there is one; whether it still lies there."""
-    if not folder.is_dir():
-        yield lambda: False
-        return
     with open(folder / LOCK, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        own = os.fstat(file.fileno())
-        yield lambda: (folder / LOCK).exists() and os.path.samestat(own, (folder / LOCK).stat())
+        yield
 
 
-def _open(folder: Path, manifest: Manifest) -> tuple[Segment, ...]:
-    return tuple(Segment.open(folder / s["name"], manifest.younger) for s in manifest.segments)
+def _open(folder: Path, manifest: Manifest) -> Iterator[Segment]:
+    return (Segment.open(folder / s["name"], manifest.younger) for s in manifest.segments)
 
 
 def _sync(*paths: Path) -> None:
@@ -146,11 +136,3 @@ def _sync(*paths: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _name(number: int) -> str:
-    return f"{PREFIX}{number:06d}"
-
-
-def _entry(name: str, segment: Segment) -> dict[str, object]:
-    return {"name": name, "items": len(segment)}

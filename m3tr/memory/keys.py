@@ -1,5 +1,6 @@
 """Keys of the memory bank from X_s and content features (docs/retrieval.md, "Keys")."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class KeyMaker:
     ) -> "KeyMaker":
         """Fit on the training split's X_s (N, D_s), content embeddings, and X_s when younger."""
         self.arrays, self._learned = {}, {}
-        for name, values in _by_age(x_s, younger).items():
+        for name, values in _named(x_s, younger).items():
             scale = values.std(0)
             self.arrays[f"{name}.mean"] = values.mean(0)
             self.arrays[f"{name}.scale"] = np.where(scale > 1e-6, scale, 1.0)
@@ -87,7 +88,7 @@ class KeyMaker:
         from m3tr.memory.supervised import SupervisedKey
 
         figures = {}
-        for name, values in _by_age(x_s, younger).items():
+        for name, values in _named(x_s, younger).items():
             key = SupervisedKey().fit(self._z(name, values), future, groups, seed)
             self._learned[name] = key
             self.arrays |= {f"{name}.key.{n}": array for n, array in key.arrays.items()}
@@ -134,8 +135,15 @@ class KeyMaker:
             there = content[m].any(1, keepdims=True) if m in content else False
             pooled = content.get(m, np.zeros((len(x_s), len(centre)), np.float32))
             parts[m] = np.where(there, unit(pooled - centre), np.float32(0))
-        older = {age: self.trajectory(values, age) for age, values in (younger or {}).items()}
-        return Keys(self.trajectory(x_s), parts, older)
+        then = {age: self.trajectory(values, age) for age, values in (younger or {}).items()}
+        return Keys(self.trajectory(x_s), parts, then)
+
+    def fingerprint(self) -> str:
+        """A hex digest of all that decides the keys."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "KeyMaker":
@@ -160,7 +168,7 @@ def unit(x: np.ndarray) -> np.ndarray:
     return (x / np.where(length > 1e-12, length, 1.0)).astype(np.float32)
 
 
-def _by_age(x_s: np.ndarray, younger: Mapping[float, np.ndarray] | None) -> dict[str, np.ndarray]:
+def _named(x_s: np.ndarray, younger: Mapping[float, np.ndarray] | None) -> dict[str, np.ndarray]:
     return {OWN: x_s} | {_at(age): values for age, values in (younger or {}).items()}
 
 

@@ -28,7 +28,7 @@ class Manifest:
     weights : dict of str to float
         Weights of the modalities where a search names none.
     fingerprints : dict of str to str
-        Of the point process (`mhp`) and of each encoder.
+        Of the point process (`mhp`), of each encoder, and of what makes the keys (`keys`).
     numbers : dict
         How the videos' numbers become a modality (`Numbers.state`); empty where they do not.
     index : dict
@@ -86,7 +86,7 @@ class Manifest:
         try:
             stored = json.loads((folder / NAME).read_text())
             schema = stored.pop("schema")
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{folder} holds no memory bank: run the stage `bank` to build it"
             ) from None
@@ -95,14 +95,20 @@ class Manifest:
                 f"{folder} is a memory bank of schema {schema}, this version reads {SCHEMA}: run "
                 "the stage `bank` to rebuild it"
             )
-        return cls(**stored)
+        try:
+            return cls(**stored)
+        except TypeError:
+            raise InputError(
+                f"{folder / NAME} is damaged: run the stage `bank` to rebuild it"
+            ) from None
 
     def require(self, fingerprints: Mapping[str, str], folder: Path) -> None:
         """InputError where the bank was made with something else than these fingerprints."""
         for name, wanted in fingerprints.items():
             own = self.fingerprints.get(name)
             if own is not None and own != wanted:
-                what = "point process" if name == "mhp" else f"{name} encoder"
+                ours = {"mhp": "point process", "keys": "maker of keys"}
+                what = ours.get(name, f"{name} encoder")
                 raise InputError(
                     f"{folder} was made with another {what} ({own[:12]}, not {wanted[:12]}), so "
                     "its keys cannot be compared: run the stage `bank` to rebuild it"

@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 QUERIES, ROWS = 256, 4096  # of a block: 4 MB of scores stay in the cache
 MIN_SHARE = 2048  # rows, below which a second thread costs more than it saves
+LONGEST = 3.0  # of a row: as many as nine parts of length 1
 SLACK = 12  # candidates beyond k that are scored again
 ROUNDING = 4 * 2.0**-24  # times sqrt(D): far above the error of a blocked float32 product
 
@@ -181,9 +182,9 @@ def _slack(pairs: Pairs) -> np.ndarray:
     """Per query, how far two float32 scores may be from their order in float64."""
     total = np.zeros(len(pairs[0][0]))
     for query, items in pairs:
-        # parts of a key are unit vectors: a row is no longer than the root of its parts
+        # parts of a key are unit vectors: a row is no longer than the root of their number
         longest = np.sqrt(items.shape[1])
-        total += np.linalg.norm(query, axis=1) * min(longest, 2.0) * np.sqrt(items.shape[1])
+        total += np.linalg.norm(query, axis=1) * min(longest, LONGEST) * np.sqrt(items.shape[1])
     return 2 * ROUNDING * total
 
 

@@ -76,11 +76,13 @@ class Segment:
         exclude: Sequence[np.ndarray] | None,
         age: float | None,
         eta: float,
+        usual: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items for weighted queries (Q, D): scores and rows, as `scan.scan` gives them.
 
         With an `age`, the queries' trajectories are compared with what the items' were at it; that
-        is always exact. An index is told `eta`, which the queries' weights have in them.
+        is always exact. An index is told `eta`, which the queries' weights have in them, and asked
+        for the `usual` queries (Q,), whose weights are those that it was tuned for.
         """
         limit = np.full(len(query), len(self))
         if known_by is not None:
@@ -89,7 +91,7 @@ class Segment:
             return scan(self.pairs(query, age), k, limit, exclude)
         from m3tr.memory.approximate.candidates import search
 
-        return search(self.index, self.pairs(query, None), k, limit, exclude, eta)
+        return search(self.index, self.pairs(query, None), k, limit, exclude, eta, usual)
 
     def pairs(self, query: np.ndarray, age: float | None) -> Pairs:
         """Weighted queries beside the keys that they are multiplied with."""

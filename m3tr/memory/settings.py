@@ -8,11 +8,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from m3tr.data.settings import Duration, days
 from m3tr.memory.approximate.settings import IndexSettings
 
-SHARES = (1 / 8, 1 / 4, 1 / 2)
+HEAVIEST = 1e6  # weight of a modality; a larger one would be lost in rounding
+YOUNGER = (1 / 8, 1 / 4, 1 / 2)  # shares of the task's age
 
 
 def _number(value: Any, least: float, most: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and least <= value <= most
 
 
 def _share(value: Any) -> Any:
@@ -25,7 +27,7 @@ def _share(value: Any) -> Any:
 def _weights(value: Any) -> Any:
     known = ("visual", "audio", "text", "numbers")
     fits = isinstance(value, Mapping) and all(
-        m in known and _number(w, 0, float("inf")) for m, w in value.items()
+        m in known and _number(w, 0, HEAVIEST) for m, w in value.items()
     )
     if value != "learned" and not fits:
         raise ValueError(
@@ -79,5 +81,10 @@ class BankSettings(BaseModel):
         if not age:
             return []
         if self.ages is None:
-            return [round(age * share, 9) for share in SHARES]
-        return sorted({days(each) for each in self.ages})
+            return sorted(_written(age * share) for share in YOUNGER)
+        return sorted({_written(days(each)) for each in self.ages})
+
+
+def _written(age: float) -> float:
+    """An age as it can be read again from the name of a file or an array."""
+    return float(f"{age:.9g}")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from m3tr.hawkes.threads import one_thread
+from m3tr.threads import one_thread
 
 MEMBERS = 8
 SHARE = 0.25  # of the likelihood-only key: its errors are others, and on few data it knows more

@@ -86,16 +86,16 @@ class Table:
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Some rows of an array, without reading the others' row groups."""
-        if name in self._arrays or len(rows) * ROWS > self.height:
-            return self.array(name)[rows]
         groups, place = np.unique(rows // ROWS, return_inverse=True)
+        if name in self._arrays or 2 * len(groups) > self._groups:
+            return self.array(name)[rows]
         return self._read(name, groups)[place * ROWS + rows % ROWS]
 
     def frame_of(self, rows: np.ndarray) -> pl.DataFrame:
         """The identity columns of some rows."""
-        if self._frame is not None or len(rows) * ROWS > self.height:
-            return self.frame()[rows.tolist()]
         groups, place = np.unique(rows // ROWS, return_inverse=True)
+        if self._frame is not None or 2 * len(groups) > self._groups:
+            return self.frame()[rows.tolist()]
         found = pl.DataFrame(self._groups_of(groups, self.columns))
         return found[(place * ROWS + rows % ROWS).tolist()]
 

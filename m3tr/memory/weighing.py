@@ -5,12 +5,14 @@ modalities that the query has (docs/retrieval.md, "The score").
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from m3tr.errors import InputError
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
+from m3tr.memory.settings import HEAVIEST
 
 
 def joint(manifest: Manifest, keys: Keys) -> np.ndarray:
@@ -35,44 +37,68 @@ def joint(manifest: Manifest, keys: Keys) -> np.ndarray:
     return out
 
 
-def weigh(
-    manifest: Manifest, queries: Keys, eta: float | None, weights: Mapping[str, float] | None
-) -> np.ndarray:
-    """The queries' joint keys (Q, D) with `eta` and the modalities' weights in them.
+class Shares(NamedTuple):
+    """Shares (Q,) of a query's score: of the trajectory, and of each modality in the rest."""
+
+    trajectory: np.ndarray
+    within: dict[str, np.ndarray]
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """The weight of each part of a key, (Q,)."""
+        rest = 1 - self.trajectory
+        return {"trajectory": self.trajectory} | {m: rest * w for m, w in self.within.items()}
+
+
+def shares(
+    manifest: Manifest, queries: Keys, eta: float, weights: Mapping[str, float] | None
+) -> Shares:
+    """`eta` for the trajectory, the rest for the modalities by their weights.
+
+    A query that lacks one of the two sides gives its share to the other, unless `eta` has switched
+    that off (0 or 1).
 
     Raises
     ------
     InputError
-        Where `eta` or a weight is out of range, a modality unknown, or a key of another width.
+        Where `eta` or a weight is out of range, or a modality unknown.
     """
-    share = manifest.eta if eta is None else eta
-    if not 0 <= share <= 1:
-        raise InputError(f"eta must be between 0 and 1, not {share}")
-    out, columns = joint(manifest, queries), manifest.slices()
-    out[:, columns["trajectory"]] *= share
-    for m, own in modality_weights(manifest, queries, weights).items():
-        out[:, columns[m]] *= ((1 - share) * own)[:, None]
-    return out
+    if not 0 <= eta <= 1:
+        raise InputError(f"eta must be between 0 and 1, not {eta}")
+    within = modality_weights(manifest, queries, weights)
+    side = np.full(len(queries), float(eta))
+    if 0 < eta < 1:
+        moved, told = queries.trajectory.any(1), sum(within.values(), np.zeros(len(queries))) > 0
+        side[moved & ~told], side[~moved & told] = 1.0, 0.0
+    return Shares(side, within)
+
+
+def effective(manifest: Manifest, weights: Mapping[str, float] | None) -> dict[str, float]:
+    """Weight of each modality in a search; one that `weights` does not name has the bank's.
+
+    Raises
+    ------
+    InputError
+        Where a weight is out of range, or a modality unknown.
+    """
+    given = {**dict.fromkeys(manifest.modalities, 0.0), **manifest.weights, **(weights or {})}
+    unknown = sorted(set(given) - set(manifest.modalities))
+    if unknown:
+        known = ", ".join(manifest.modalities) or "none"
+        raise InputError(f"the bank has no modality {unknown[0]!r}, only {known}")
+    for m, w in given.items():
+        if not 0 <= w <= HEAVIEST:
+            raise InputError(f"the weight of {m} must be between 0 and {HEAVIEST:g}, not {w}")
+    return given
 
 
 def modality_weights(
     manifest: Manifest, queries: Keys, weights: Mapping[str, float] | None
 ) -> dict[str, np.ndarray]:
-    """Weight (Q,) of each modality, summing to 1 over those that a query has.
-
-    A modality that `weights` does not name has the bank's weight.
-    """
-    given = {**manifest.weights, **(weights or {})}
-    unknown = sorted(set(given) - set(manifest.modalities))
-    if unknown:
-        known = ", ".join(manifest.modalities) or "none"
-        raise InputError(f"the bank has no modality {unknown[0]!r}, only {known}")
-    if any(not w >= 0 for w in given.values()):
-        raise InputError("weights of modalities must not be negative")
+    """Weight (Q,) of each modality, summing to 1 over those that a query has."""
     nobody = np.zeros(len(queries))
     raw = {
-        m: given.get(m, 0.0) * queries.content[m].any(1) if m in queries.content else nobody
-        for m in manifest.modalities
+        m: w * queries.content[m].any(1) if m in queries.content else nobody
+        for m, w in effective(manifest, weights).items()
     }
     total = sum(raw.values(), nobody)
     return {m: w / np.where(total > 0, total, 1.0) for m, w in raw.items()}

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-ETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+# never 0 or 1: a query that lacks one side is still compared by the other
+ETAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # never 0: a query that has but one modality is still compared by it
 WEIGHTS = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 DEFAULT_ETA = 0.5
 FOLDS = 5
+LEAST = 1e-9  # weight that counts as none
 EVIDENCE = 2.0  # standard errors
 
 Find = Callable[[float, Mapping[str, float]], np.ndarray]
@@ -44,12 +46,17 @@ class Blend:
     @property
     def distance(self) -> tuple[float, float]:
         """How far from the default: modalities first, then eta. The smaller, the simpler."""
-        spread = np.abs(np.log2([*self.weights.values()] or [1.0])).sum()
+        spread = np.abs(np.log2(np.maximum([*self.weights.values()] or [1.0], LEAST))).sum()
         return float(spread), round(abs(self.eta - DEFAULT_ETA), 6)
 
 
 def learn(
-    find: Find, labels: np.ndarray, truth: np.ndarray, modalities: Sequence[str]
+    find: Find,
+    labels: np.ndarray,
+    truth: np.ndarray,
+    modalities: Sequence[str],
+    etas: Sequence[float] = ETAS,
+    start: Blend | None = None,
 ) -> tuple[Blend, list[dict[str, Any]]]:
     """The blend whose neighbours' mean increment is nearest to the truth.
 
@@ -68,7 +75,11 @@ def learn(
     truth : ndarray, shape (Q, H)
         Increments of the validation queries; never those of the test split.
     modalities : sequence of str
-        Content modalities of the bank's keys.
+        Content modalities whose weights are learned; none where they are given.
+    etas : sequence of float
+        Those to choose from; one where it is given.
+    start : Blend, optional
+        The default, of which the given ones are kept; without it half and half, all alike.
 
     Returns
     -------
@@ -77,21 +88,20 @@ def learn(
         In order: `eta`, `weights`, `error` (squared, log2 units, mean over queries and horizons),
         `excess` over the best and its standard error `se`, `chosen`.
     """
-    default = Blend.default(modalities)
+    default = start or Blend.default(modalities)
     search = _Search(find, np.asarray(labels), np.asarray(truth, float))
     if search.of(default).size < 2:  # no spread, no evidence
         return default, []
-    best = search.least([Blend(eta, default.weights) for eta in ETAS])
+    best = search.least([Blend(eta, default.weights) for eta in etas])
     if len(modalities) > 1:
-        # at eta = 1 content is not looked at: search its weights where it is
-        at = best.eta if best.eta < 1 else DEFAULT_ETA
+        at = best.eta
         current = dict(default.weights)
         alone = [_only(m, modalities) for m in modalities]
         current = dict(search.least([Blend(at, w) for w in (current, *alone)]).weights)
         for m in modalities:
             options = [Blend(at, _scaled(current | {m: w})) for w in WEIGHTS]
             current = dict(search.least([Blend(at, current), *options]).weights)
-        search.least([Blend(eta, current) for eta in ETAS])
+        search.least([Blend(eta, current) for eta in etas])
     return search.verdict()
 
 

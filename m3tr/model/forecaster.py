@@ -284,7 +284,8 @@ class Forecaster:
             }
 
         boosted = sorted(folder.glob("boosted.*.txt"), key=lambda p: int(p.name.split(".")[1]))
-        mhp = MambaHawkes.load(folder / "mhp")
+        mhp, maker = MambaHawkes.load(folder / "mhp"), KeyMaker.from_arrays(part("keys"))
+        made_with = {"mhp": mhp.fingerprint(), "keys": maker.fingerprint()}
         return cls(
             task=TaskSettings.model_validate(state["task"]),
             bank_settings=BankSettings(**state["bank"]),
@@ -292,10 +293,10 @@ class Forecaster:
             feedback=FeedbackCovariates.from_state(state["feedback"]),
             content=ContentCovariates.from_state(state["content"]),
             tokeniser=Tokeniser.from_arrays(part("tokeniser")),
-            key_maker=KeyMaker.from_arrays(part("keys")),
+            key_maker=maker,
             base=BaseForecast.from_arrays(part("base")),
             mhp=mhp,
-            bank=Bank.open(folder / "bank", {"mhp": mhp.fingerprint()}),
+            bank=Bank.open(folder / "bank", made_with),
             networks=[
                 load_network(config, part(f"network{i}"))
                 for i, config in enumerate(state["networks"])

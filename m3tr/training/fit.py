@@ -9,7 +9,6 @@ from m3tr.data.settings import TaskSettings
 from m3tr.data.splits import creators
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
-from m3tr.hawkes.threads import one_thread
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
@@ -19,6 +18,7 @@ from m3tr.model.forecaster import Forecaster
 from m3tr.model.queries import Queries
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
+from m3tr.threads import one_thread
 from m3tr.training.loop import train_member
 from m3tr.training.settings import TrainSettings
 

@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from m3tr.data.duplicates import kindred
 from m3tr.data.settings import TaskSettings, days
-from m3tr.data.splits import creators
+from m3tr.errors import InputError
 from m3tr.features.store import Features
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
-from m3tr.memory.numbers import Numbers
+from m3tr.memory.numbers import NUMBERS, Numbers
 from m3tr.memory.settings import BankSettings
-from m3tr.memory.weights import Blend, learn
+from m3tr.memory.weights import ETAS, Blend, learn
 from m3tr.model.remember import content_of_keys, items_of, outcomes, younger_representations
 
 
@@ -68,10 +69,11 @@ def build_bank(
     content = content_of_keys(rows, features, numbers)
     own = {m: e[train] for m, e in content.items()}
     maker = KeyMaker().fit(x_s[train], own, younger)
+    _require_modalities(settings, maker.modalities)
     values = {"x_s": x_s[train]} | outcomes(past, feedback, task.target)
     learned: dict[str, Any] = {}
     if settings.trajectory == "supervised":
-        groups = creators(rows[train.tolist()])
+        groups = kindred(rows[train.tolist()])
         learned["keys"] = maker.learn(x_s[train], younger, values["increment"], groups, seed)
     bank = Bank.build(
         items_of(past, videos),
@@ -79,7 +81,7 @@ def build_bank(
         values,
         eta=Blend().eta if settings.eta == "learned" else settings.eta,
         weights={} if settings.weights == "learned" else settings.weights,
-        fingerprints=fingerprints,
+        fingerprints={**fingerprints, "keys": maker.fingerprint()},
         provenance=provenance,
         numbers=numbers,
     )
@@ -90,7 +92,7 @@ def build_bank(
         truth = np.array(examples["increment"].to_list(), float)[held]
         bank = weighed(bank, everyone.select(held), asked[held.tolist()], truth, settings, causal)
         learned["weights"] = bank.manifest.learned
-    bank = bank.indexed(settings.index, everyone.select(np.flatnonzero(split != "train")))
+    bank = bank.indexed(settings.index, everyone.select(np.flatnonzero(split == "validation")))
     found = shown(bank, everyone, asked, settings.k, causal)
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
     figures = {
@@ -121,20 +123,34 @@ def weighed(
 ) -> Bank:
     """The bank with the weights whose neighbours say most of validation's increments (Q, H)."""
     known_by = asked["observed_at"].to_numpy() if causal else None
-    left_out = bank.alike(asked)
+    left_out, given = bank.alike(asked), bank.manifest
+    of = [name for name in ("eta", "weights") if getattr(settings, name) == "learned"]
 
     def find(eta: float, weights: Mapping[str, float]) -> np.ndarray:
-        share = eta if settings.eta == "learned" else settings.eta
-        each = weights if settings.weights == "learned" else None
-        return bank.search(queries, settings.k, share, each, known_by, left_out).index
+        return bank.search(queries, settings.k, eta, weights, known_by, left_out).index
 
-    modalities = bank.manifest.modalities if settings.weights == "learned" else []
-    blend, tried = learn(find, bank.value("increment"), truth, modalities)
-    eta = blend.eta if settings.eta == "learned" else settings.eta
-    return bank.with_weights(eta, {**bank.manifest.weights, **blend.weights}, {"tried": tried})
+    blend, tried = learn(
+        find,
+        bank.value("increment"),
+        truth,
+        given.modalities if "weights" in of else [],
+        ETAS if "eta" in of else [given.eta],
+        Blend(given.eta, given.weights),
+    )
+    return bank.with_weights(blend.eta, blend.weights, {"of": of, "tried": tried})
 
 
 def shown(bank: Bank, queries: Keys, asked: pl.DataFrame, k: int, causal: bool) -> Neighbours:
     """What queries are shown by the contract; `asked` identifies them and has their clocks."""
     known_by = asked["observed_at"].to_numpy() if causal else None
     return bank.search(queries, k, known_by=known_by, exclude=bank.alike(asked))
+
+
+def _require_modalities(settings: BankSettings, there: list[str]) -> None:
+    """InputError where a weight is set for a modality that no training video has."""
+    named = {} if settings.weights == "learned" else settings.weights
+    for m in sorted(set(named) - set(there)):
+        remedy = "set bank.numbers: true" if m == NUMBERS else "remove it"
+        raise InputError(
+            f"params.yaml: bank.weights names {m!r}, which no training video has: {remedy}"
+        )

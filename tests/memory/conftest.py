@@ -57,6 +57,9 @@ def similarity(bank: Bank, query: Keys, q: int, b: int, eta: float, weights: dic
         for m in query.content
     )
     alike = float(query.trajectory[q].astype(float) @ bank.keys.trajectory[b])
+    if 0 < eta < 1:  # a side that the query lacks gives its share to the other
+        moved = query.trajectory[q].any()
+        eta = 1.0 if moved and not total else 0.0 if total and not moved else eta
     return eta * alike + (1 - eta) * (content / total if total else 0.0)
 
 
@@ -112,7 +115,8 @@ def agrees() -> Callable[..., None]:
                 assert found.trajectory[q, j] == pytest.approx(
                     float(query.trajectory[q] @ bank.keys.trajectory[b]), abs=1e-5
                 )
-            mixed = eta * found.trajectory[q] + (1 - eta) * found.content[q]
+            side = found.shares["trajectory"][q]
+            mixed = side * found.trajectory[q] + (1 - side) * found.content[q]
             assert np.allclose(found.score[q], mixed, atol=1e-5)
         return found
 

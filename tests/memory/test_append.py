@@ -217,7 +217,7 @@ def test_a_full_disk_is_one_sentence_and_the_bank_stays(tmp_path, room):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith(f"nothing was appended to {tmp_path} (")
+    assert done.stdout.startswith(f"nothing was written to {tmp_path} (")
     assert {n: b for n, b in contents(tmp_path).items() if ".partial" not in n} == before
     bank = Bank.open(tmp_path).append(*growing.batch(growing.FIRST, 500))
     assert len(bank) == growing.FIRST + 500
@@ -232,7 +232,7 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(world, tmp_path, monke
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)  # the rights of root know no such folder
-    with pytest.raises(InputError, match=f"nothing was appended to {tmp_path} .*Permission denied"):
+    with pytest.raises(InputError, match=f"nothing was written to {tmp_path} .*Permission denied"):
         bank.append(*part(whole, np.arange(20, 30)))
     assert contents(tmp_path) == before
 

@@ -62,13 +62,11 @@ def test_nothing_is_read_before_it_is_asked_for(make, tmp_path):
 
 def test_saving_again_replaces_and_leaves_nothing_behind(make, tmp_path):
     rng = np.random.default_rng(0)
-    make.bank(rng, 9).save(tmp_path / "bank")
-    (tmp_path / "bank.partial").mkdir()  # a run that was killed
-    (tmp_path / "bank" / "stale").touch()
-    make.bank(rng, 4).save(tmp_path / "bank")
-    assert len(Bank.open(tmp_path / "bank")) == 4
-    assert [p.name for p in tmp_path.iterdir()] == ["bank"]
-    assert not (tmp_path / "bank" / "stale").exists()
+    make.bank(rng, 9).save(tmp_path)
+    (tmp_path / "segment-000007").mkdir()  # a run that was killed
+    make.bank(rng, 4).save(tmp_path)
+    assert len(Bank.open(tmp_path)) == 4
+    assert {p.name for p in tmp_path.iterdir()} == {".lock", "manifest.json", "segment-000008"}
 
 
 def test_no_bank_is_one_sentence(make, tmp_path):

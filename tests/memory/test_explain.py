@@ -29,7 +29,10 @@ def test_points_add_up_to_the_score(searched, eta, weights):
     for part in named:
         product = table[f"weight.{part}"] * table[f"cosine.{part}"]
         assert np.allclose(product, table[f"points.{part}"], atol=1e-12)
-    assert (table["weight.trajectory"] == eta).all()
+    content = [key.any(1) & ((weights or {}).get(m, 1.0) > 0) for m, key in queries.content.items()]
+    both = dict(zip(ids, queries.trajectory.any(1) & np.any(content, axis=0), strict=True))
+    own = table.filter(pl.col("video").replace_strict(both, return_dtype=pl.Boolean))
+    assert own.height and (own["weight.trajectory"] == eta).all()
     # only the modalities that the query has, and that are not switched off, have weights
     for m in named[1:]:
         there = dict(zip(ids, queries.content[m].any(1), strict=True))

@@ -206,12 +206,17 @@ def test_a_younger_query_meets_the_items_when_they_were_as_young(make, agrees):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"k": 0}, "k must be at least 1"),
+        ({"k": 0}, "k must be between 1 and 10000, not 0"),
         ({"eta": 1.5}, "eta must be between 0 and 1"),
         ({"eta": float("nan")}, "eta must be between 0 and 1"),
         ({"weights": {"smell": 1.0}}, "no modality 'smell', only audio, text"),
-        ({"weights": {"text": -1.0}}, "not be negative"),
-        ({"weights": {"text": float("nan")}}, "not be negative"),
+        ({"weights": {"text": -1.0}}, "weight of text must be between 0 and 1e.06, not -1"),
+        ({"weights": {"text": float("nan")}}, "weight of text must be .* not nan"),
+        ({"weights": {"text": float("inf")}}, "weight of text must be .* not inf"),
+        ({"k": 10**12}, "k must be between 1 and 10000"),
+        ({"known_by": np.array(["NaT", "2025-01-01"], "M8[us]")}, "known_by holds no time"),
+        ({"known_by": np.zeros(3, "M8[us]")}, "known_by has the shape .3,., there are 2 queries"),
+        ({"exclude": [np.zeros(1, int)]}, "exclude is of 1 queries, there are 2"),
     ],
 )
 def test_nonsense_is_one_sentence(make, arguments, sentence):
@@ -224,3 +229,53 @@ def test_keys_of_another_width_are_refused(make):
     rng = np.random.default_rng(12)
     with pytest.raises(InputError, match="trajectory keys have 3 dimensions, those of the bank 5"):
         make.bank(rng, 9).search(Keys(np.ones((1, 3), np.float32)))
+
+
+def test_one_clock_may_serve_all_and_the_order_of_what_is_left_out_does_not_matter(make):
+    rng = np.random.default_rng(13)
+    bank, queries = make.bank(rng, 40), make.keys(rng, 3)
+    clock = bank.items["known_at"].to_numpy()[20]
+    out = [np.array([20, 5, 0, 5])] * 3
+    one = bank.search(queries, 5, known_by=clock, exclude=out)
+    two = bank.search(
+        queries, 5, known_by=np.full(3, clock), exclude=[np.unique(rows) for rows in out]
+    )
+    assert np.array_equal(one.index, two.index) and not np.isin(one.index, out[0]).any()
+
+
+def test_who_is_not_there_is_a_row_of_nulls(make):
+    rng = np.random.default_rng(14)
+    bank = make.bank(rng, 9)
+    told = bank.describe(np.array([3, -1, 0]))
+    assert told["video_id"].to_list() == [
+        bank.items["video_id"][3],
+        None,
+        bank.items["video_id"][0],
+    ]
+    assert bank.describe(np.array([-1, -1]))["video_id"].to_list() == [None, None]
+    assert bank.take("increment", np.array([[-1, 2]])).tolist() == [
+        [[0.0, 0.0], bank.value("increment")[2].tolist()]
+    ]
+
+
+def test_what_is_changed_is_no_longer_the_folder(make, tmp_path):
+    """An append to a bank with more remembered must not go into the folder that knows less."""
+    rng = np.random.default_rng(15)
+    make.bank(rng, 9).save(tmp_path)
+    opened = Bank.open(tmp_path)
+    richer = opened.with_values({"residual": np.zeros(9)})
+    more = make.items(rng, 4).with_columns(video_id="n" + pl.col("video_id"))
+    values = {"increment": np.zeros((4, 2)), "residual": np.ones(4)}
+    grown = richer.append(more, make.keys(rng, 4), values)
+    assert len(grown) == 13 and grown.remembered == ["increment", "residual"]
+    assert (
+        len(
+            opened.with_weights(0.3, {}, {}).append(
+                more, make.keys(rng, 4), {"increment": np.zeros((4, 2))}
+            )
+        )
+        == 13
+    )
+    assert len(Bank.open(tmp_path)) == 9
+    with pytest.raises(InputError, match="do not have the same value 'residual'"):
+        opened.append(more, make.keys(rng, 4), values)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from m3tr.memory.approximate.choice import choose
-from m3tr.memory.approximate.index import Index
+from m3tr.memory.approximate.index import PAD, Index
 from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.manifest import Manifest
 from m3tr.memory.segment import Segment
@@ -33,15 +33,24 @@ def indexed(
         Joint keys that are not in the segment, unweighted. Without them those that `like` was
         tuned on, or else some of the segment's own, which makes the recall a little too good.
     like : Index, optional
-        An index whose centroids and codes are taken over instead of trained.
+        An index whose centroids and codes are taken over instead of trained, if the segment's would
+        be of the same plan.
+
+    Raises
+    ------
+    InputError
+        Where no index that the settings permit fits their memory.
     """
-    width = segment.keys.shape[1]
-    if not len(segment) or choose(len(segment), width, settings).kind == "flat":
+    width = -(-segment.keys.shape[1] // PAD) * PAD
+    plan = choose(len(segment), width, settings)
+    if plan.kind == "flat":
         return replace(segment, index=None)
     if queries is None and like is not None:
         queries = like.queries
     if queries is None or not len(queries):
         queries = segment.keys
+    if like is not None and like.plan != plan:
+        like = None  # grown out of its lists, or of its memory
     some = np.linspace(0, len(queries) - 1, min(QUERIES, len(queries))).astype(int)
     index = Index.build(
         lambda start, stop: segment.keys[start:stop],

@@ -19,16 +19,26 @@ def search(
     limit: np.ndarray,
     exclude: Sequence[np.ndarray] | None,
     eta: float,
+    usual: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and rows (Q, k) of the best that the index knows of; arguments as of `scan.scan`.
+    """Scores and rows (Q, k) of the best that the index knows of.
 
-    `pairs` is one pair: weighted queries and the keys that the index was built of.
+    Parameters
+    ----------
+    pairs : sequence of one pair
+        Weighted queries (Q, D) and the keys (N, D) that the index was built of.
+    k, limit, exclude
+        As of `scan.scan`.
+    eta : float
+        Weight of the trajectory in the queries.
+    usual : ndarray of bool, shape (Q,)
+        False where a query's weights are not those that the index was tuned for: it is scanned.
     """
     (query, keys), n = pairs[0], len(limit)
     score, row = np.zeros((n, k)), np.full((n, k), -1, np.int64)
     nothing = np.empty(0, np.int64)
     left_out = [nothing] * n if exclude is None else list(exclude)
-    ask = np.flatnonzero(~index.scan_first(limit, eta))
+    ask = np.flatnonzero(usual & ~index.scan_first(limit, eta))
     short = np.ones(n, bool)
     if len(ask):
         found = index.candidates(

@@ -17,6 +17,7 @@ from m3tr.errors import InputError
 from m3tr.memory.approximate.settings import IndexSettings
 
 POINTS_PER_LIST = 39  # fewer do not place a centroid
+FEWEST = 32  # rows: codes are trained on 16 or more
 SAMPLE = 262_144  # rows that train the centroids, at most
 LINKS = 16  # of an HNSW node and level; twice as many at the lowest
 BUILD_EF = 100  # candidates while an HNSW node is linked
@@ -80,9 +81,9 @@ def choose(n: int, d: int, settings: IndexSettings) -> Plan:
     kind = settings.kind
     if kind == "auto":
         kind = "flat" if n <= settings.exact_up_to else "ivf"
-    if kind == "flat":
+    if kind == "flat" or n < FEWEST:
         return Plan("flat")
-    fits = [p for p in _permitted(kind, n, d, settings)]
+    fits = _permitted(kind, n, d, settings)
     if not fits:
         raise InputError(
             f"bank.index: {kind} cannot hold codes {settings.codes}: take kind ivf for pq4"
