@@ -75,7 +75,7 @@ def scan(
         )  # fmt: skip
 
     tasks = [(queries, share) for queries in blocks for share in range(shares)]
-    with _blas().limit(limits=1):
+    with blas().limit(limits=1):
         if len(tasks) == 1:  # a pool of threads would cost more than a small search
             work(tasks[0])
         else:
@@ -173,7 +173,7 @@ def _threads() -> int:
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def blas() -> ThreadpoolController:
     """The threads of numpy's products; to look for them takes longer than a small search."""
     return ThreadpoolController().select(user_api="blas")
 

@@ -15,12 +15,12 @@ from m3tr.memory.approximate.settings import IndexSettings
 def test_few_items_need_no_index() -> None:
     settings = IndexSettings()
     assert choose(settings.exact_up_to, 256, settings).kind == "flat"
-    assert choose(settings.exact_up_to + 1, 256, settings) == Plan("ivf", "pq4", 2, 1024)
+    assert choose(settings.exact_up_to + 1, 256, settings) == Plan("ivf", "pq4", 2, 512)
 
 
 def test_short_memory_means_coarser_codes_then_a_sentence() -> None:
     roomy = choose(1_000_000, 256, IndexSettings())
-    assert (roomy.dims, roomy.bytes(1_000_000, 256) / 1e6) == (2, pytest.approx(80.4, rel=0.02))
+    assert (roomy.dims, roomy.bytes(1_000_000, 256) / 1e6) == (2, pytest.approx(76.2, rel=0.02))
     coarse = choose(1_000_000, 256, IndexSettings(memory=60_000_000))
     assert coarse.dims == 4 and coarse.bytes(1_000_000, 256) <= 60_000_000
     with pytest.raises(InputError, match="allow at least"):

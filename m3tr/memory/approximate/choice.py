@@ -5,7 +5,7 @@ The rule, from `python -m benchmarks retrieval_scale` (docs/retrieval-benchmarks
 - above, inverted lists over 4-bit product codes of the residuals, read by fast scan: a row costs
   a tenth of a row of the blocked matrix product, while `sq8` and `full` rows cost several times as
   much as one of it, because lists are read query by query and a matrix product shares its reads;
-- some 4 sqrt(N) lists: half as many scan too much, twice as many take longer to enter;
+- some 2 sqrt(N) lists: half or twice as many search as fast, and twice as many take longer to fill;
 - `memory` below what 2 dimensions a code take makes it 4, then 8; recall then costs candidates;
 - `hnsw` only if asked for: its build takes by far the longest, and it copies the keys.
 """
@@ -111,7 +111,7 @@ def _permitted(kind: str, n: int, d: int, settings: IndexSettings) -> list[Plan]
 
 
 def n_lists(n: int) -> int:
-    """The power of two nearest 4 sqrt(n), with enough points for every list."""
-    wanted = 2 ** round(math.log2(4 * math.sqrt(max(n, 1))))
+    """The power of two nearest 2 sqrt(n), with enough points for every list."""
+    wanted = 2 ** round(math.log2(2 * math.sqrt(max(n, 1))))
     most = 2 ** int(math.log2(max(n // POINTS_PER_LIST, 1)))
     return min(wanted, most)
