@@ -5,6 +5,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def read(folder: Path, appends: int) -> None:
         if now is None or len(bank) > len(now):
             print(len(bank), flush=True)
             earlier, now = now, bank
+        else:
+            time.sleep(0.01)  # let the writer write
 
 
 if __name__ == "__main__":
