@@ -3,7 +3,10 @@
 `python growing.py VERB FOLDER ...`; nothing is random, so that a reader knows what it must find.
 """
 
+import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,41 +56,66 @@ def ask(bank: Bank) -> tuple[list, np.ndarray, np.ndarray]:
     return ids, found.score, bank.take("number", found.index)
 
 
-def write(folder: Path, first: int, appends: int, size: int = BATCH, width: int = 3) -> None:
-    """Append batch after batch, and say so after each."""
+def write(folder: Path, first: int, appends: int, step: int) -> None:
+    """Append batch after batch, and say so after each; after every `step` wait for a line."""
     for i in range(appends):
+        bank = Bank.open(folder).append(*batch(first + i * BATCH, BATCH))
+        print(len(bank), flush=True)
+        if (i + 1) % step == 0:
+            sys.stdin.readline()
+
+
+def doomed(folder: Path, size: int, width: int, moment: int) -> None:
+    """Append large batches, the first of an item that a line tells, and say so after each.
+
+    In the second append stop before that array is saved or file flushed, counted from 1; 0: never.
+    """
+    seen = 0
+
+    def stopping(own: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*args: object, **kwargs: object) -> object:
+            nonlocal seen
+            seen += 1
+            if seen == moment:
+                print("middle", flush=True)
+                sys.stdin.readline()
+            return own(*args, **kwargs)
+
+        return wrapper
+
+    first = int(sys.stdin.readline())
+    for i in range(9):
         bank = Bank.open(folder).append(*batch(first + i * size, size, width))
         print(len(bank), flush=True)
+        if not i:
+            np.save, os.fsync = stopping(np.save), stopping(os.fsync)
 
 
-def read(folder: Path, appends: int, stop: Path) -> None:
-    """Open, search and take until `stop` is there; whole banks only, and the answers of theirs."""
+def read(folder: Path, appends: int) -> None:
+    """Open, search and take until the last batch is there; say what there is when it changes.
+
+    Whole banks only, and the answers of theirs.
+    """
     known = {n: ask(upto(n)) for n in states(appends)}
-    print("ready", flush=True)
-    seen, rounds, held = set(), 0, None
-    while True:
-        last = stop.exists()
+    now: Bank | None = None
+    earlier: Bank | None = None
+    while now is None or len(now) < states(appends)[-1]:
         bank = Bank.open(folder)
-        assert len(bank) in known, len(bank)
+        assert len(bank) in known and len(bank) >= len(now or ()), len(bank)
         # also what was opened a while ago, whose segments may be merged away
-        for each in (bank, held or bank):
+        for each in (bank, earlier or bank):
             ids, score, number = ask(each)
             right = known[len(each)]
             assert ids == right[0] and np.array_equal(score, right[1])
             assert np.array_equal(number, right[2])
             assert sorted(each.value("number").tolist()) == list(range(len(each)))
-        if rounds % 5 == 0:
-            held = Bank.open(folder)
-        seen.add(len(bank))
-        rounds += 1
-        if last:
-            break
-    print(rounds, *sorted(seen), flush=True)
+        if now is None or len(bank) > len(now):
+            print(len(bank), flush=True)
+            earlier, now = now, bank
+        else:
+            time.sleep(0.01)  # let the writer write
 
 
 if __name__ == "__main__":
     verb, folder, *numbers = sys.argv[1:]
-    if verb == "read":
-        read(Path(folder), int(numbers[0]), Path(numbers[1]))
-    else:
-        write(Path(folder), *map(int, numbers))
+    {"read": read, "write": write, "doomed": doomed}[verb](Path(folder), *map(int, numbers))

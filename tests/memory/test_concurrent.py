@@ -1,5 +1,6 @@
 """Readers and writers at once, in processes of their own; and a writer that is killed."""
 
+import fcntl
 import os
 import random
 import subprocess
@@ -19,14 +20,14 @@ SCRIPT = Path(__file__).with_name("growing.py")
 sys.path.insert(0, str(SCRIPT.parent))
 import growing  # noqa: E402
 
-APPENDS, READERS, KILLS = 50, 3, 20
+APPENDS, STEP, READERS, KILLS = 30, 5, 3, 20
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, SCRIPT, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(growing.ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -51,27 +52,44 @@ def whole(folder: Path, n: int) -> None:
         assert np.array_equal(one, two)
 
 
+def said(process: subprocess.Popen[str]) -> str:
+    """The next line of a process that must not have ended."""
+    line = process.stdout.readline()
+    assert line, process.stderr.read()[-2000:]
+    return line.strip()
+
+
+def tell(process: subprocess.Popen[str], line: object = "") -> None:
+    print(line, file=process.stdin, flush=True)
+
+
 @pytest.mark.slow
 def test_readers_see_whole_banks_while_a_writer_appends(tmp_path):
-    folder, stop = tmp_path / "bank", tmp_path / "stop"
-    growing.upto(growing.FIRST).save(folder)
-    readers = [start("read", folder, APPENDS, stop) for _ in range(READERS)]
-    for reader in readers:
-        assert reader.stdout.readline() == "ready\n", reader.stderr.read()
-    finished(start("write", folder, growing.FIRST, APPENDS))
-    stop.touch()
-    for reader in readers:
-        rounds, *seen = map(int, finished(reader).split())
-        assert set(seen) <= set(growing.states(APPENDS))
-        assert rounds >= 10 and len(seen) >= 5 and seen[-1] == growing.states(APPENDS)[-1]
-    whole(folder, growing.states(APPENDS)[-1])
-    assert len(Bank.open(folder).segments) < 10 and not leftovers(folder)
+    """They read all the time; every few batches the writer waits until each has seen the last."""
+    growing.upto(growing.FIRST).save(tmp_path)
+    readers = [start("read", tmp_path, APPENDS) for _ in range(READERS)]
+    seen = [[int(said(reader))] for reader in readers]
+    assert seen == [[growing.FIRST]] * READERS
+    writer = start("write", tmp_path, growing.FIRST, APPENDS, STEP)
+    for _ in range(APPENDS // STEP):
+        size = max(int(said(writer)) for _ in range(STEP))
+        for reader, own in zip(readers, seen, strict=True):
+            while own[-1] < size:
+                own.append(int(said(reader)))
+        tell(writer)
+    for process in (writer, *readers):
+        assert not finished(process)
+    states = growing.states(APPENDS)
+    for own in seen:
+        assert own == sorted(set(own)) and set(states[::STEP]) <= set(own) <= set(states)
+    whole(tmp_path, states[-1])
+    assert len(Bank.open(tmp_path).segments) < 10 and not leftovers(tmp_path)
 
 
 def test_two_writers_at_once_lose_nothing(tmp_path):
     growing.upto(growing.FIRST).save(tmp_path)
     middle = growing.FIRST + 10 * growing.BATCH
-    both = [start("write", tmp_path, first, 10) for first in (growing.FIRST, middle)]
+    both = [start("write", tmp_path, first, 10, 10) for first in (growing.FIRST, middle)]
     sizes = [list(map(int, finished(writer).split())) for writer in both]
     assert sorted(sizes[0] + sizes[1]) == growing.states(20)[1:]  # each found the other's there
     whole(tmp_path, growing.states(20)[-1])
@@ -79,39 +97,39 @@ def test_two_writers_at_once_lose_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_writer_killed_at_random_moments_loses_nothing_that_it_promised(tmp_path):
-    """Batches are large, so that most of the time goes into writing."""
-    size, width = 3_000, 300
-    clean = tmp_path / "clean"
-    Bank.build(*growing.batch(0, growing.FIRST, width)).save(clean)
-    ticks = []
-    with start("write", clean, growing.FIRST, 3, size, width) as writer:
-        for _ in writer.stdout:
-            ticks.append(time.monotonic())
-    one = (ticks[-1] - ticks[0]) / 2
-    folder, n, partial, lost = tmp_path / "bank", growing.FIRST, 0, 0
-    Bank.build(*growing.batch(0, n, width)).save(folder)
+def test_a_writer_killed_at_any_moment_loses_nothing_that_it_promised(tmp_path):
+    """Every other one in the middle of an append, where it waits, the rest at random moments."""
+    size, width, n = 1_000, 100, growing.FIRST
     rng = random.Random(0)
+    Bank.build(*growing.batch(0, n, width)).save(tmp_path)
+
+    def doomed(kill):
+        return start("doomed", tmp_path, size, width, rng.randint(1, 16) if kill % 2 else 0)
+
+    coming = doomed(0)
     for kill in range(KILLS):
-        with start("write", folder, n, 9, size, width) as writer:
-            promised = int(writer.stdout.readline())  # one is done, the next is under way
-            time.sleep(one * (kill + rng.random()) / KILLS)
+        writer, coming = coming, doomed(kill + 1)  # a process takes long to start
+        with writer:
+            began = time.monotonic()
+            tell(writer, n)
+            promised = int(said(writer))  # one is done, the next is under way
+            if kill % 2:
+                assert said(writer) == "middle"
+            else:
+                time.sleep((time.monotonic() - began) * rng.random())
             writer.kill()
-            rest = writer.stdout.read().split()
-        promised = max([promised, *map(int, rest)])
-        bank = Bank.open(folder)
+            promised = max([promised, *map(int, writer.stdout.read().split())])
+        bank = Bank.open(tmp_path)
+        if kill % 2:
+            assert len(bank) == promised and leftovers(tmp_path)
         assert len(bank) in (promised, promised + size)
         numbers = np.sort(bank.value("number"))
         assert np.array_equal(numbers, np.arange(len(bank)))
-        partial += bool(leftovers(folder))
-        lost += len(bank) == promised
         n = len(bank)
-        if n > 40_000:  # small again
-            Bank.build(*growing.batch(0, growing.FIRST, width)).save(folder)
-            n = growing.FIRST
-    assert partial >= 3 and lost >= 3, (partial, lost)
-    bank = Bank.open(folder).append(*growing.batch(n, 5, width))
-    assert len(bank) == n + 5 and not leftovers(folder)
+    with coming:
+        coming.kill()
+    bank = Bank.open(tmp_path).append(*growing.batch(n, 5, width))
+    assert len(bank) == n + 5 and not leftovers(tmp_path)
 
 
 class Killed(BaseException):
@@ -196,18 +214,29 @@ def test_all_of_a_segment_is_flushed_before_the_manifest_names_it(tmp_path, monk
 def test_an_append_waits_for_a_rebuild_and_goes_into_the_new_bank(tmp_path, monkeypatch):
     folder, n = tmp_path / "bank", growing.FIRST + 1
     growing.upto(growing.FIRST).save(folder)
-    old = Bank.open(folder)
+    old, asking, events = Bank.open(folder), threading.Event(), []
     append = threading.Thread(target=lambda: old.append(*growing.batch(n, 3)))
+
+    def flock(file, how, own=fcntl.flock):
+        if threading.current_thread() is append:
+            asking.set()
+        own(file, how)
+        events.append("locked by " + ("append" if asking.is_set() else "rebuild"))
 
     def replace(source, target, own=os.replace):
         if Path(source) == folder:
+            with open(folder / LOCK) as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             append.start()
-            time.sleep(0.3)
-            assert append.is_alive() and not leftovers(folder)
+            assert asking.wait(60) and not leftovers(folder)
+        events.append(f"{Path(source).name} to {Path(target).name}")
         own(source, target)
 
+    monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(os, "replace", replace)
     growing.upto(n).save(folder)
-    append.join(30)
+    append.join(60)
+    there = events.index("bank.partial to bank")
+    assert events.index("locked by rebuild") < there < events.index("locked by append")
     whole(folder, n + 3)
     assert [p.name for p in tmp_path.iterdir()] == ["bank"] and not leftovers(folder)

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3tr.errors import InputError
-from m3tr.memory.approximate.index import FEW, Index
+from m3tr.memory.approximate import choice
+from m3tr.memory.approximate.choice import Plan, n_lists
+from m3tr.memory.approximate.index import FEW, PAD, Index
 from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.approximate.train import gpus
 
@@ -109,8 +110,7 @@ def test_a_limit_lets_only_earlier_rows_pass(kind, limit, built) -> None:
 def test_a_prefix_is_searched_as_if_there_were_no_more(kind, built) -> None:
     index = built(kind)
     for limit in (200, 800, 2000):
-        if not index.scan_first(np.array([limit]))[0] or kind == "pq4":
-            assert recall(index, limit) >= 0.85
+        assert recall(index, limit) >= 0.85
 
 
 def test_every_query_has_its_own_limit(built) -> None:
@@ -181,24 +181,42 @@ def test_underfull_is_fewer_than_there_could_be() -> None:
     assert Index.underfull(rows, 3, np.array([9, 9, 2, 0])).tolist() == [False, True, False, False]
 
 
-def test_an_early_clock_is_scanned_and_a_late_one_is_not(built) -> None:
-    index = built("pq4")
-    cheap = replace(index.plan, lists=index.plan.lists)
-    index_of_many = object.__new__(Index)
-    index_of_many.__dict__ |= index.__dict__ | {"plan": cheap, "n": 10_000_000}
-    early = index_of_many.exact_below()
-    assert 1000 < early < 10_000_000
-    limit = np.array([0, early, early + 1, 10_000_000])
-    assert index_of_many.scan_first(limit).tolist() == [True, True, False, False]
+def test_few_rows_are_always_scanned(built) -> None:
+    assert built("pq4").scan_first(np.array([0, 1, N // 2, N, N + 5])).all()
 
 
-def test_what_no_effort_reaches_is_scanned() -> None:
-    index = build("pq4")
-    index.table = [replace(s, reached=s.eta != 1.0) for s in index.table]
-    index.n = 10_000_000
-    late = np.array([10_000_000])
-    assert not index.scan_first(late)[0] and not index.scan_first(late, eta=0.5)[0]
-    assert index.scan_first(late, eta=1.0)[0] and index.scan_first(late, eta=0.9)[0]
+@pytest.mark.parametrize("kind", ["pq4", "sq8", "hnsw"])
+def test_an_early_clock_is_scanned_and_a_late_one_is_not(kind, built, monkeypatch) -> None:
+    index = built(kind)
+    # as if a search cost less, which it does beside a scan of many rows
+    for part, cost in (("QUERY", 300), ("CANDIDATE", 5), ("HOP", 3)):
+        monkeypatch.setattr(choice, part, cost)
+    monkeypatch.setattr(choice, "ROW", dict.fromkeys(choice.ROW, 0.1))
+    scanned = index.scan_first(np.arange(N + 10))
+    early = int(scanned.sum()) - 1
+    assert scanned[: early + 1].all() and not scanned[early + 1 :].any()
+    held = index.setting()
+    assert early == int(index.plan.cost(N, held.effort, held.factor * K))
+    assert 100 < early < N - 100
+
+
+def test_what_no_effort_reaches_is_scanned(monkeypatch) -> None:
+    """Long codes and few candidates: enough for trajectory and content together, not for one."""
+    monkeypatch.setattr("m3tr.memory.approximate.recall.FACTORS", ((5, 10, 20),))
+    monkeypatch.setattr(Index, "exact_below", lambda *_, **__: 0)
+    plan = Plan("ivf", "pq4", 8, n_lists(N))
+    least = IndexSettings(kind="ivf", recall=0.98, memory=plan.bytes(N, -(-D // PAD) * PAD))
+    index = Index.build(lambda a, b: ROWS[a:b], N, least, TUNING, weights)
+    assert index.plan == plan
+    reached = {(s.eta, s.share): s.reached for s in index.table}
+    assert reached[0.5, 1.0] and not reached[1.0, 1.0]
+    at = np.array([1, N // 16, N // 4, N])
+    for eta in (None, 0.5):
+        assert not index.scan_first(at, eta).any()
+    for eta in (0.0, 0.25, 0.75, 1.0):
+        held = [reached[eta, 1 / 16], reached[eta, 1 / 16], reached[eta, 0.25], reached[eta, 1.0]]
+        assert (~index.scan_first(at, eta)).tolist() == held
+    assert index.scan_first(at[-1:], 0.9)[0]  # between two etas either counts
 
 
 @pytest.mark.parametrize("kind", KINDS)
