@@ -36,7 +36,7 @@ queries = np.random.default_rng(0).normal(size=(256, int(sys.argv[2]))).astype(n
 faiss.IndexFlatIP(queries.shape[1]).search(queries[:1], 1)
 before = resident()
 index = Index.load(Path(sys.argv[1]))
-index.candidates(queries, index.wanted(10))
+index.candidates(queries, index.efforts.wanted(10))
 print(*(now - then for now, then in zip(resident(), before)))
 """
 
@@ -160,10 +160,12 @@ def answer(
     """The K best rows as a bank finds them: candidates scored exactly, or a scan."""
     limit = np.full(len(queries), len(keys)) if limit is None else limit
     rows = np.full((len(queries), K), -1, np.int64)
-    scanned = index.scan_first(limit, eta)
+    scanned = index.efforts.scan_first(limit, eta)
     if not scanned.all():
         asked = np.flatnonzero(~scanned)
-        found = index.candidates(queries[asked], index.wanted(K, eta), limit[asked], eta=eta)
+        found = index.candidates(
+            queries[asked], index.efforts.wanted(K, eta), limit[asked], eta=eta
+        )
         rows[asked] = rescore([(queries[asked], keys)], found, K)[1]
         scanned[asked] = index.underfull(rows[asked], K, limit[asked])
     if scanned.any():
@@ -236,7 +238,7 @@ def by_clock_and_eta(
                 return answer(index, keys, q, np.full(len(q), at), eta)
 
             rate = rates({"index": ask}, weighted, BATCH, min(rounds, 3))["index"]
-            exactly = "yes" if index.scan_first(limit[:1], eta)[0] else "no"
+            exactly = "yes" if index.efforts.scan_first(limit[:1], eta)[0] else "no"
             print(f"{eta:5.2f} {at:8} {recall:9.3f} {rate:9.0f} {exactly:>8}", flush=True)
             label = f"eta_{eta:g}_{name}"
             figures |= {f"recall_{label}": recall, f"qps_{label}": rate}

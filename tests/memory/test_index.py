@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from m3tr.errors import InputError
 from m3tr.memory.approximate import choice
 from m3tr.memory.approximate.choice import Plan, n_lists
+from m3tr.memory.approximate.effort import Efforts
 from m3tr.memory.approximate.index import FEW, PAD, Index
 from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.approximate.train import gpus
@@ -80,7 +81,9 @@ def best(
 
 def recall(index: Index, limit: int, eta: float = 0.5) -> float:
     asked = np.ascontiguousarray(DRAWN[150:] * weights(eta))
-    found = index.candidates(asked, index.wanted(K, eta), np.full(len(asked), limit), eta=eta)
+    found = index.candidates(
+        asked, index.efforts.wanted(K, eta), np.full(len(asked), limit), eta=eta
+    )
     return float(
         np.mean([np.isin(best(limit, q), row).mean() for q, row in zip(asked, found, strict=True)])
     )
@@ -182,7 +185,7 @@ def test_underfull_is_fewer_than_there_could_be() -> None:
 
 
 def test_few_rows_are_always_scanned(built) -> None:
-    assert built("pq4").scan_first(np.array([0, 1, N // 2, N, N + 5])).all()
+    assert built("pq4").efforts.scan_first(np.array([0, 1, N // 2, N, N + 5])).all()
 
 
 @pytest.mark.parametrize("kind", ["pq4", "sq8", "hnsw"])
@@ -192,10 +195,10 @@ def test_an_early_clock_is_scanned_and_a_late_one_is_not(kind, built, monkeypatc
     for part, cost in (("QUERY", 300), ("CANDIDATE", 5), ("HOP", 3)):
         monkeypatch.setattr(choice, part, cost)
     monkeypatch.setattr(choice, "ROW", dict.fromkeys(choice.ROW, 0.1))
-    scanned = index.scan_first(np.arange(N + 10))
+    scanned = index.efforts.scan_first(np.arange(N + 10))
     early = int(scanned.sum()) - 1
     assert scanned[: early + 1].all() and not scanned[early + 1 :].any()
-    held = index.setting()
+    held = index.efforts.setting()
     assert early == int(index.plan.cost(N, held.effort, held.factor * K))
     assert 100 < early < N - 100
 
@@ -203,20 +206,20 @@ def test_an_early_clock_is_scanned_and_a_late_one_is_not(kind, built, monkeypatc
 def test_what_no_effort_reaches_is_scanned(monkeypatch) -> None:
     """Long codes and few candidates: enough for trajectory and content together, not for one."""
     monkeypatch.setattr("m3tr.memory.approximate.recall.FACTORS", ((5, 10, 20),))
-    monkeypatch.setattr(Index, "exact_below", lambda *_, **__: 0)
+    monkeypatch.setattr(Efforts, "exact_below", lambda *_, **__: 0)
     plan = Plan("ivf", "pq4", 8, n_lists(N))
     least = IndexSettings(kind="ivf", recall=0.98, memory=plan.bytes(N, -(-D // PAD) * PAD))
     index = Index.build(lambda a, b: ROWS[a:b], N, least, TUNING, weights)
     assert index.plan == plan
-    reached = {(s.eta, s.share): s.reached for s in index.table}
+    reached = {(s.eta, s.share): s.reached for s in index.efforts.table}
     assert reached[0.5, 1.0] and not reached[1.0, 1.0]
     at = np.array([1, N // 16, N // 4, N])
     for eta in (None, 0.5):
-        assert not index.scan_first(at, eta).any()
+        assert not index.efforts.scan_first(at, eta).any()
     for eta in (0.0, 0.25, 0.75, 1.0):
         held = [reached[eta, 1 / 16], reached[eta, 1 / 16], reached[eta, 0.25], reached[eta, 1.0]]
-        assert (~index.scan_first(at, eta)).tolist() == held
-    assert index.scan_first(at[-1:], 0.9)[0]  # between two etas either counts
+        assert (~index.efforts.scan_first(at, eta)).tolist() == held
+    assert index.efforts.scan_first(at[-1:], 0.9)[0]  # between two etas either counts
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -226,8 +229,11 @@ def test_saved_and_loaded_it_answers_the_same(kind, built, tmp_path: Path) -> No
     loaded = Index.load(tmp_path / "index.faiss")
     limit = np.random.default_rng(0).integers(1, N, len(ASKED))
     assert (loaded.candidates(ASKED, 30, limit) == index.candidates(ASKED, 30, limit)).all()
-    assert loaded.table == index.table and loaded.plan == index.plan
-    assert loaded.wanted(K) == index.wanted(K) and loaded.exact_below() == index.exact_below()
+    assert loaded.plan == index.plan
+    assert (
+        loaded.efforts.wanted(K) == index.efforts.wanted(K)
+        and loaded.efforts.exact_below() == index.efforts.exact_below()
+    )
     assert {p.name for p in tmp_path.iterdir()} == {
         "index.faiss",
         "index.faiss.json",

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from m3tr.memory.approximate.effort import Efforts
 from m3tr.memory.approximate.index import FEW, Index
 from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.bank import Bank
@@ -76,7 +77,7 @@ def index_asked(monkeypatch) -> Asked:
         told.answers.append(own(self, *args, **kwargs))
         return told.answers[-1]
 
-    monkeypatch.setattr(Index, "exact_below", lambda self, *args, **kwargs: 0)
+    monkeypatch.setattr(Efforts, "exact_below", lambda self, *args, **kwargs: 0)
     monkeypatch.setattr(Index, "candidates", candidates)
     return told
 

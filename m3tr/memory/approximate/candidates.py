@@ -38,12 +38,11 @@ def search(
     score, row = np.zeros((n, k)), np.full((n, k), -1, np.int64)
     nothing = np.empty(0, np.int64)
     left_out = [nothing] * n if exclude is None else list(exclude)
-    ask = np.flatnonzero(usual & ~index.scan_first(limit, eta))
+    ask = np.flatnonzero(usual & ~index.efforts.scan_first(limit, eta))
     short = np.ones(n, bool)
     if len(ask):
-        found = index.candidates(
-            query[ask], index.wanted(k, eta), limit[ask], [left_out[q] for q in ask.tolist()], eta
-        )
+        outs = [left_out[q] for q in ask.tolist()]
+        found = index.candidates(query[ask], index.efforts.wanted(k, eta), limit[ask], outs, eta)
         score[ask], row[ask] = rescore([(query[ask], keys)], found, k)
         hidden = [np.searchsorted(left_out[q], limit[q]) for q in ask.tolist()]
         short[ask] = index.underfull(found, k, limit[ask] - np.array(hidden, np.int64))

@@ -14,7 +14,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +24,7 @@ import numpy as np
 from m3tr.errors import InputError
 from m3tr.memory.approximate.calls import Calls, Probes, default_threads, one_thread
 from m3tr.memory.approximate.choice import Plan, choose
+from m3tr.memory.approximate.effort import Efforts
 from m3tr.memory.approximate.recall import ETAS, SHARES, Read, Setting, exact, tune
 from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.approximate.train import emptied, empty, fill, sample
@@ -46,8 +46,8 @@ class Index:
         Rows.
     plan : Plan
         Kind, codes and lists.
-    table : list of Setting
-        Effort, candidates and measured recall for weights and shares of the rows.
+    efforts : Efforts
+        What was tuned.
     queries : ndarray of float32, shape (Q, D)
         Those that it was tuned on.
     facts : dict
@@ -59,7 +59,7 @@ class Index:
         self._calls, self.plan, self._scale, self.facts = Calls(index, plan), plan, scale, facts
         self.n = int(index.ntotal)
         self.queries: np.ndarray | None = None
-        self.table = [Setting(**row) for row in facts.get("table", [])]
+        self.efforts = self._efforts([Setting(**row) for row in facts.get("table", [])])
         self.threads = facts.get("threads") or default_threads()
 
     @classmethod
@@ -135,15 +135,19 @@ class Index:
             for i, e in enumerate(etas)
             for share, truth in zip(SHARES, truths, strict=True)
         }
-        self.table = tune(self._effortful, plan, n, settings.recall, parts, weighted)
+        table = tune(self._effortful, plan, n, settings.recall, parts, weighted)
+        self.facts["eta"], self.efforts = eta, self._efforts(table, eta)
         seconds["tune"] = perf_counter() - started
         self._describe(d, eta, settings, seconds)
         return self
 
+    def _efforts(self, table: Sequence[Setting], eta: float | None = None) -> Efforts:
+        return Efforts(table, self.plan, self.n, self.facts.get("eta", 0.5) if eta is None else eta)
+
     def _describe(
         self, d: int, eta: float, settings: IndexSettings, seconds: dict[str, float]
     ) -> None:
-        default = next(s for s in self.table if s.eta == eta and s.share == 1.0)
+        default = next(s for s in self.efforts.table if s.eta == eta and s.share == 1.0)
         changes = np.flatnonzero(np.diff(self._scale, prepend=np.nan) != 0)
         self.facts = {
             "schema": SCHEMA,
@@ -161,46 +165,9 @@ class Index:
             # every part has one weight: [where it starts, scale]
             "scale": [[int(i), float(self._scale[i])] for i in changes],
             "d_padded": len(self._scale),
-            "table": [setting.row() for setting in self.table],
+            "table": [setting.row() for setting in self.efforts.table],
         }
-        self.facts["exact_below"] = self.exact_below()
-
-    def setting(self, eta: float | None = None, limit: int | None = None) -> Setting:
-        """Effort, and candidates for each neighbour, of a search, and the recall of the two.
-
-        Between two etas of the table the dearer one counts, and the next smaller share of the rows.
-        """
-        eta = self.facts.get("eta", 0.5) if eta is None else eta
-        etas = {s.eta for s in self.table}
-        near = {max((e for e in etas if e <= eta), default=min(etas))}
-        near |= {min((e for e in etas if e >= eta), default=max(etas))}
-        share = 1.0 if limit is None else limit / self.n
-        shares = {s.share for s in self.table}
-        held = max((s for s in shares if s <= share + 1e-9), default=min(shares))
-        rows = [s for s in self.table if s.eta in near and s.share == held]
-        worst = min(rows, key=lambda s: s.recall)
-        effort, factor = max(s.effort for s in rows), max(s.factor for s in rows)
-        return replace(worst, effort=effort, factor=factor, reached=all(s.reached for s in rows))
-
-    def wanted(self, k: int, eta: float | None = None) -> int:
-        """Candidates to ask for so that `k` exactly scored ones remain."""
-        shares = {s.share for s in self.table}
-        return k * max(self.setting(eta, round(share * self.n)).factor for share in shares)
-
-    def exact_below(self, eta: float | None = None, k: int = 10) -> int:
-        """The limit up to which scanning all permitted rows exactly costs less than a search."""
-        held = self.setting(eta)
-        return min(self.n, int(self.plan.cost(self.n, held.effort, held.factor * k)))
-
-    def scan_first(self, limit: np.ndarray, eta: float | None = None) -> np.ndarray:
-        """True for the queries that the caller scans exactly instead of asking, shape (Q,).
-
-        Those are the ones for which a scan costs less, and those of an eta and a share of the rows
-        for which no effort reached the recall wanted.
-        """
-        limit = np.minimum(limit, self.n)
-        reached = {at: self.setting(eta, int(at)).reached for at in np.unique(limit)}
-        return (limit <= self.exact_below(eta)) | ~np.array([reached[at] for at in limit], bool)
+        self.facts["exact_below"] = self.efforts.exact_below()
 
     @staticmethod
     def underfull(rows: np.ndarray, k: int, permitted: np.ndarray) -> np.ndarray:
@@ -310,7 +277,7 @@ class Index:
         return np.take_along_axis(rows, best, 1)
 
     def _effort(self, limit: int, eta: float | None) -> int:
-        return self.setting(eta, limit).effort
+        return self.efforts.setting(eta, limit).effort
 
     def _effortful(self, queries: np.ndarray, n: int, limit: int, effort: int) -> np.ndarray:
         """Candidates at a given effort, for tuning."""
