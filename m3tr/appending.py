@@ -1,16 +1,21 @@
 """More items for the bank of a saved forecaster, from a folder of tables and media."""
 
+import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from m3tr.errors import InputError
 from m3tr.workspace import MODEL, TABLES, read_time
+
+if TYPE_CHECKING:
+    from m3tr.model.forecaster import Forecaster
 
 
 def append_to_bank(
@@ -34,7 +39,7 @@ def append_to_bank(
     until : str, optional
         Up to when the feedback is complete; without it, its last row.
     held_out : bool
-        Let videos of the workspace's validation and test splits in.
+        Let videos of the validation and test splits that the model was trained with in.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def append_to_bank(
     from m3tr.data.windows import labelled
     from m3tr.memory.bank import Bank
     from m3tr.model.forecaster import Forecaster
-    from m3tr.model.remember import content_of, ends, matured
+    from m3tr.model.remember import content_of, ends, matured, refuse_held_out
 
     _refuse_own(model, workspace)
     new = not model.exists() or (model.is_dir() and not any(model.iterdir()))
@@ -54,19 +59,22 @@ def append_to_bank(
     figures["left_out_already_in_the_bank"] = int(there.sum())
     ripe, items, end = whole.clear(), None, None
     if feedback.height:
-        end = read_time("--observed-until", until) if until else ends(forecaster, feedback)
+        end = read_time("--observed-until", until) if until else ends(feedback)
         examples, reasons = labelled(whole.filter(~there), feedback, forecaster.task, end)
         ripe = whole.join(examples, on="video_id", how="semi", maintain_order="left")
         figures |= reasons
-    held = _held_out(workspace)
-    if held is None:
-        figures["note"] = f"{workspace} has no examples, so no video was looked for in its splits"
+    forbidden = _held_out(forecaster, ripe, workspace)
+    if forbidden is None:
+        figures["note"] = (
+            f"an earlier version trained {model}, and {workspace} has no examples: no video was "
+            "looked for in the validation and test splits"
+        )
     elif not held_out:
-        _refuse_held_out(ripe, held, data, workspace)
+        refuse_held_out(forbidden, f"{data / 'videos.parquet'}: ")
     if ripe.height:
         features, unread = content_of(forecaster, ripe, data)
         figures["media_or_texts_not_readable"] = unread.height
-        items = matured(forecaster, ripe, feedback, features, until=end)
+        items = matured(forecaster, ripe, feedback, features, until=end, held_out=True)
     with _target(model, workspace / MODEL if new else None) as folder:
         bank = Bank.open(folder / "bank", {"mhp": forecaster.mhp.fingerprint()})
         before = len(bank)
@@ -98,16 +106,6 @@ def _read(data: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     return whole, feedback, figures
 
 
-def _refuse_held_out(ripe: pl.DataFrame, held: set[str], data: Path, workspace: Path) -> None:
-    forbidden = [video for video in ripe["video_id"] if video in held]
-    if forbidden:
-        raise InputError(
-            f"{data / 'videos.parquet'}: {len(forbidden)} videos, the first {forbidden[0]}, are in "
-            f"the validation or test split of {workspace}, which the evaluation may not find in a "
-            "bank: leave them out, or append them with --held-out to a model that is not evaluated"
-        )
-
-
 def _refuse_own(model: Path, workspace: Path) -> None:
     """A pipeline's own model is made by the pipeline alone."""
     folder = model.resolve()
@@ -119,13 +117,15 @@ def _refuse_own(model: Path, workspace: Path) -> None:
         )
 
 
-def _held_out(workspace: Path) -> set[str] | None:
-    """Videos of the validation and test splits; None where there is no such workspace."""
+def _held_out(forecaster: "Forecaster", ripe: pl.DataFrame, workspace: Path) -> pl.DataFrame | None:
+    """Those of the validation and test splits; None where neither model nor workspace knows."""
+    if len(forecaster.held_out):
+        return ripe.filter(forecaster.holds_out(ripe))
     path = workspace / TABLES / "examples.parquet"
     if not path.exists():
         return None
     examples = pl.read_parquet(path, columns=["video_id", "split"], glob=False)
-    return set(examples.filter(pl.col("split") != "train")["video_id"])
+    return ripe.join(examples.filter(pl.col("split") != "train"), on="video_id", how="semi")
 
 
 @contextmanager
@@ -134,11 +134,33 @@ def _target(model: Path, source: Path | None) -> Iterator[Path]:
     if source is None:
         yield model
         return
-    partial = model.with_name(model.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    model = model.resolve()  # `.` has no name
+    model.parent.mkdir(parents=True, exist_ok=True)
+    # another append may be making the same folder
+    partial = Path(tempfile.mkdtemp(prefix=f"{model.name}.", suffix=".partial", dir=model.parent))
     try:
-        shutil.copytree(source, partial, copy_function=shutil.copyfile)
+        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
         yield partial
-        os.replace(partial, model)
+        _put(partial, model)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: Path, model: Path) -> None:
+    """Put a whole model where there is none yet."""
+    try:
+        if not model.exists():
+            os.rename(partial, model)
+            return
+        # an empty folder may be somebody's working directory: it stays, what tells a model is last
+        # and the first to move the first folder has won
+        parts = sorted(partial.iterdir(), key=lambda p: (p.is_file(), p.suffix == ".json", p.name))
+        for part in parts:
+            os.rename(part, model / part.name)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise InputError(
+                f"{model} was made by another append in the meantime: run the same command again, "
+                "which appends to it"
+            ) from None
+        raise

@@ -208,7 +208,7 @@ def train(workspace: Path) -> Report:
     from m3tr.training.fit import fit
 
     with running("train", workspace) as (params, report):
-        queries = read_queries(workspace, ("train", "validation"))
+        queries = read_queries(workspace, ("train", "validation", "test"))
         folder = workspace / BANK
         mhp = MambaHawkes.load(workspace / TRAJECTORIES / "mhp")
         maker = KeyMaker.from_arrays(read_arrays(folder / "keys.safetensors", "bank"))
@@ -224,6 +224,7 @@ def train(workspace: Path) -> Report:
             params.features,
             params.train,
             params.seed,
+            queries["test"].examples["video_id"].to_list(),
         )
         forecaster.save(workspace / MODEL)
         report.rows, report.figures = len(queries["train"].x_s), figures

@@ -168,6 +168,7 @@ def train_forecaster(
         FeatureSettings(),
         TrainSettings(**(TRAIN | settings)),
         seed,
+        queries["test"].examples["video_id"],
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,7 @@ from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
-from m3tr.model.remember import content_of_keys, items_of
+from m3tr.model.remember import as_digests, content_of_keys, items_of
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ class Forecaster:
     boosted : BoostedHead
     half_width : ndarray, shape (H,)
         Half width of the conformal prediction intervals, log2 units.
+    fitted, held_out : ndarray of uint64
+        Digests of the training videos' ids, and of those of validation and test (`as_digests`): a
+        model that is shipped names nobody. Empty where an earlier version trained it.
     """
 
     task: TaskSettings
@@ -71,6 +74,8 @@ class Forecaster:
     networks: Sequence["M3TRNetwork"] = ()
     boosted: BoostedHead | None = None
     half_width: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def predict(
         self,
@@ -162,10 +167,17 @@ class Forecaster:
         )
 
     def keys(self, queries: Queries) -> tuple[Keys, np.ndarray]:
-        """Keys of the queries, and the age at which each trajectory was seen (NaN: the task's).
+        """What a search compares of N queries.
 
         A query meets the items as they were at the last age of the bank that it has reached; one
         that has reached none has no trajectory to compare (docs/retrieval.md, "Ages").
+
+        Returns
+        -------
+        keys : Keys
+            Trajectory (N, D_s) and, by modality, content (N, D_m); zeros where a query lacks it.
+        ages : ndarray, shape (N,)
+            The age, days, at which each trajectory was seen; NaN for the task's own.
         """
         own = self.task.observe.age
         if own is None:
@@ -174,8 +186,16 @@ class Forecaster:
         return keys_at_ages(queries, self.compared(queries), self.key_maker, self.mhp, days(own))
 
     def compared(self, queries: Queries) -> dict[str, np.ndarray]:
-        """What the content keys are made of: embeddings, and numbers where the bank has them."""
+        """What content keys are made of, (N, D_m): embeddings, and numbers where the bank does."""
         return content_of_keys(queries.videos, queries.features, self.bank.numbers)
+
+    def took_part(self, videos: pl.DataFrame) -> np.ndarray:
+        """Whether each video is one of the training split, shape (N,)."""
+        return np.isin(as_digests(videos["video_id"]), self.fitted)
+
+    def holds_out(self, videos: pl.DataFrame) -> np.ndarray:
+        """Whether each video is one of the validation or test split, shape (N,)."""
+        return np.isin(as_digests(videos["video_id"]), self.held_out)
 
     def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
         """Breaches of the information contract among what `queries` were shown; all must be 0."""
@@ -246,7 +266,8 @@ class Forecaster:
             "networks": [asdict(network.config) for network in self.networks],
         }
         (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
-        arrays = {"half_width": self.half_width}
+        own = ("half_width", "fitted", "held_out")
+        arrays: dict[str, np.ndarray] = {name: getattr(self, name) for name in own}
         for name, part in self._fitted().items():
             arrays |= {f"{name}/{key}": value for key, value in part.items()}
         for i, network in enumerate(self.networks):
@@ -265,17 +286,31 @@ class Forecaster:
 
     @classmethod
     def load(cls, folder: Path) -> "Forecaster":
-        """Read what `save` wrote; InputError where `folder` holds no forecaster."""
-        from safetensors.numpy import load_file
-
-        from m3tr.hawkes.process import MambaHawkes
-        from m3tr.model.network import load_network
+        """Read what `save` wrote; InputError where `folder` holds no whole forecaster."""
+        from safetensors import SafetensorError
 
         folder = Path(folder)
         try:
             state = json.loads((folder / "forecaster.json").read_text())
         except (OSError, json.JSONDecodeError):
             raise InputError(f"{folder} holds no forecaster: run the stage `train`") from None
+        try:
+            return cls._read(folder, state)
+        except InputError:
+            raise
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as e:
+            raise InputError(
+                f"{folder} holds a damaged forecaster, or one of another version of m3tr "
+                f"({next(iter(str(e).splitlines()), e)}): copy it anew, or run the stage `train`"
+            ) from e
+
+    @classmethod
+    def _read(cls, folder: Path, state: Mapping[str, Any]) -> "Forecaster":
+        from safetensors.numpy import load_file
+
+        from m3tr.hawkes.process import MambaHawkes
+        from m3tr.model.network import load_network
+
         arrays = load_file(folder / "arrays.safetensors")
 
         def part(name: str) -> dict[str, np.ndarray]:
@@ -303,6 +338,8 @@ class Forecaster:
             ],
             boosted=BoostedHead([p.read_text() for p in boosted]) if boosted else None,
             half_width=arrays["half_width"],
+            fitted=arrays.get("fitted", np.zeros(0, np.uint64)),
+            held_out=arrays.get("held_out", np.zeros(0, np.uint64)),
         )
 
     def _fitted(self) -> Mapping[str, Mapping[str, np.ndarray]]:

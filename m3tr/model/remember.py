@@ -16,7 +16,9 @@ from m3tr.features.fingerprints import fingerprints
 from m3tr.features.precomputed import COLUMNS
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank
+from m3tr.memory.identity import digests
 from m3tr.memory.keys import Keys
+from m3tr.memory.manifest import Manifest
 from m3tr.memory.numbers import NUMBERS, Numbers
 from m3tr.model.queries import when_younger
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from m3tr.model.forecaster import Forecaster
 
 KEPT = ("video_id", "known_at", "published_at", "observed_at")
+
+
+def as_digests(ids: pl.Series) -> np.ndarray:
+    """A number for each video's id, shape (N,), uint64: that by which a bank knows it."""
+    return digests(ids, 0)
 
 
 def items_of(examples: pl.DataFrame, videos: pl.DataFrame) -> pl.DataFrame:
@@ -46,7 +53,22 @@ def outcomes(examples: pl.DataFrame, feedback: pl.DataFrame, target: str) -> dic
 def content_of_keys(
     videos: pl.DataFrame, features: Features, numbers: Numbers | None
 ) -> dict[str, np.ndarray]:
-    """By modality what content keys are made of, (N, D_m), zeros where a video lacks it."""
+    """What content keys are made of.
+
+    Parameters
+    ----------
+    videos : DataFrame
+        N rows of the videos table.
+    features : Features
+        Of these videos, in their order.
+    numbers : Numbers, optional
+        What makes the modality `numbers` of a bank that has it.
+
+    Returns
+    -------
+    dict of str to ndarray, shapes (N, D_m)
+        By modality; zeros where a video lacks it.
+    """
     told = {} if numbers is None else {NUMBERS: numbers.transform(videos)}
     return features.embeddings() | told
 
@@ -75,6 +97,7 @@ def matured(
     *,
     data_dir: Path | None = None,
     until: datetime | None = None,
+    held_out: bool = False,
 ) -> Items:
     """New items for the bank of a trained forecaster: `forecaster.bank.append(*matured(...))`.
 
@@ -91,19 +114,25 @@ def matured(
         Folder of the media paths; without it the working directory.
     until : datetime, optional
         Up to when the feedback is complete; without it `ends`.
+    held_out : bool
+        Let videos of the forecaster's validation and test splits in; it can then no longer be
+        evaluated on them.
 
     Raises
     ------
     InputError
-        Where features come from another encoder than the bank's, or the target never occurs.
+        Where features come from another encoder than the bank's, the target never occurs, or a
+        video that has matured is one of the validation or test split.
     """
     task, bank = forecaster.task, forecaster.bank
     if task.target not in feedback["kind"]:
         raise InputError(
             f"no feedback has the target kind {task.target!r}, so no outcome is known: add it"
         )
-    examples, _ = labelled(videos, feedback, task, until or ends(forecaster, feedback))
+    examples, _ = labelled(videos, feedback, task, until or ends(feedback))
     examples = examples.filter(~bank.identities.contains(examples))
+    if not held_out:
+        refuse_held_out(examples.filter(forecaster.holds_out(examples)))
     own = examples.select("video_id").join(videos, on="video_id", maintain_order="left")
     if examples.is_empty():
         return _nothing(bank, items_of(examples, own))
@@ -124,16 +153,43 @@ def matured(
     return Items(items_of(examples, own), keys, _as_remembered(forecaster, values))
 
 
-def ends(forecaster: "Forecaster", feedback: pl.DataFrame) -> datetime:
-    """Up to when feedback counts as complete: its last row, or `task.observed_until` if later."""
-    last: datetime = feedback["time"].max()  # type: ignore[assignment]
-    return max(last, forecaster.task.observed_until or last)
+def ends(feedback: pl.DataFrame) -> datetime:
+    """Up to when feedback counts as complete: its last row.
+
+    `task.observed_until` is not asked: it is about the data of the training, not about these.
+    """
+    return feedback["time"].max()  # type: ignore[return-value]
+
+
+def refuse_held_out(forbidden: pl.DataFrame, where: str = "") -> None:
+    """InputError if there is any; `where` says which table they are of."""
+    if forbidden.height:
+        raise InputError(
+            f"{where}{forbidden.height} videos, the first {forbidden['video_id'][0]}, are in the "
+            "validation or test split that the model was trained with, which its evaluation may "
+            "not find in a bank: leave them out, or append them (--held-out, or held_out=True) to "
+            "a model that is not evaluated"
+        )
 
 
 def content_of(
     forecaster: "Forecaster", videos: pl.DataFrame, data_dir: Path
 ) -> tuple[Features, pl.DataFrame]:
-    """Content features by the encoders that the bank was made with, and what they set aside.
+    """Content features of new videos, by the encoders that the bank was made with.
+
+    Parameters
+    ----------
+    videos : DataFrame
+        N rows of the videos table.
+    data_dir : Path
+        Folder of the media paths.
+
+    Returns
+    -------
+    features : Features
+        Of these videos, in their order: by modality tokens (N, T, D) and which there are (N, T).
+    broken : DataFrame
+        Media and texts that could not be read, one row each.
 
     Raises
     ------
@@ -145,16 +201,31 @@ def content_of(
     given = {m for m in given if videos[COLUMNS[m]].is_not_null().any()}
     own = dict.fromkeys(given, "precomputed")
     own |= fingerprints(here, [m for m in COLUMNS if m not in given])
-    manifest = forecaster.bank.manifest
-    for m, theirs in manifest.fingerprints.items():
-        if m in own and m in manifest.modalities and own[m] != theirs:
-            raise InputError(
-                f"the {m} features would come from another encoder ({own[m][:12]}) than the bank's "
-                f"({theirs[:12]}), so they cannot be compared: use the encoder and version of m3tr "
-                "that the model was trained with, or train it anew"
-            )
+    require_encoders(forecaster.bank.manifest, own, "would come")
     features, broken, _ = extract(videos, data_dir, here)
     return features, broken
+
+
+def require_encoders(
+    manifest: Manifest, own: Mapping[str, str], come: str, of: str = "the bank"
+) -> None:
+    """InputError where a modality of a bank was made by another encoder than features were.
+
+    Parameters
+    ----------
+    own : mapping of str to str
+        Fingerprint of the encoder of each modality of the features.
+    come, of : str
+        Where the features `come` from, and the name `of` the bank, for the sentence.
+    """
+    for m in manifest.modalities:
+        here, there = own.get(m), manifest.fingerprints.get(m)
+        if here and there and here != there:
+            raise InputError(
+                f"the {m} features {come} from another encoder ({here[:12]}) than those of {of} "
+                f"({there[:12]}), so they cannot be compared: use the encoder and version of m3tr "
+                "that the model was trained with, or train it anew"
+            )
 
 
 def _nothing(bank: Bank, items: pl.DataFrame) -> Items:

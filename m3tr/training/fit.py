@@ -1,8 +1,10 @@
 """Everything M3TR learns, from the training split; validation only stops and calibrates."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.settings import TaskSettings
@@ -16,6 +18,7 @@ from m3tr.model.base import BaseForecast, out_of_fold
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.forecaster import Forecaster
 from m3tr.model.queries import Queries
+from m3tr.model.remember import as_digests
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
 from m3tr.threads import one_thread
@@ -35,6 +38,7 @@ def fit(
     feature_settings: FeatureSettings,
     settings: TrainSettings,
     seed: int,
+    held_out: Iterable[str] = (),
 ) -> tuple[Forecaster, dict[str, Any]]:
     """Fit a forecaster (docs/model.md, section 5).
 
@@ -52,6 +56,9 @@ def fit(
         Feedback kinds.
     settings : TrainSettings
     seed : int
+    held_out : iterable of str
+        Ids of the videos that no bank may hold while the forecaster is evaluated: those of the
+        test split; those of validation always count as such.
 
     Returns
     -------
@@ -66,6 +73,9 @@ def fit(
         task, bank_settings, feature_settings, feedback, content, Tokeniser(), key_maker,
         BaseForecast(), mhp, bank,
     )  # fmt: skip
+    apart = {*held_out, *validation.examples["video_id"]}
+    forecaster.fitted = np.sort(as_digests(train.examples["video_id"]))
+    forecaster.held_out = np.sort(as_digests(pl.Series([*apart], dtype=pl.String)))
     X = forecaster.covariates(train)
     held_out_base = out_of_fold(X, y, creators(train.videos), seed)
     forecaster.base.fit(X, y)
@@ -82,7 +92,6 @@ def fit(
     forecaster.bank = bank.with_values(remembered)
 
     found, found_validation = forecaster.retrieve(train), forecaster.retrieve(validation)
-    held_out = set(validation.examples["video_id"])
     unscaled = forecaster.inputs(train, found, held_out_base)
     forecaster.tokeniser.fit_summary(unscaled.summary)
     inputs = forecaster.inputs(train, found, held_out_base)
@@ -112,7 +121,7 @@ def fit(
         "best_epochs": [history["best_epoch"] for _, history in fits],
         "half_width": forecaster.half_width.tolist(),
         "retrieved": float(found.found.sum(1).mean()),
-        "contract": forecaster.breaches(train, found, held_out),
+        "contract": forecaster.breaches(train, found, apart),
     }
     return forecaster, figures
 

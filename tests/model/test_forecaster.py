@@ -1,5 +1,6 @@
 """The forecaster as its users meet it: two tables in, forecasts out, one folder."""
 
+import shutil
 from datetime import timedelta
 
 import numpy as np
@@ -53,6 +54,27 @@ def test_what_was_trained_is_what_is_loaded(tiny_forecaster, tiny_queries):
 def test_no_model_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="run the stage `train`"):
         Forecaster.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("forecaster.json", "{}"),
+        ("forecaster.json", "[]"),
+        ("arrays.safetensors", None),
+        ("arrays.safetensors", "broken"),
+        ("mhp/hawkes.json", "{}"),
+        ("mhp/hawkes.safetensors", "broken"),
+    ],
+)
+def test_a_damaged_model_is_one_sentence(tiny_forecaster, tmp_path, name, content):
+    folder = shutil.copytree(tiny_forecaster.folder, tmp_path / "model")
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with pytest.raises(InputError, match="holds a damaged forecaster, or one of another version"):
+        Forecaster.load(folder)
 
 
 def test_a_video_alone_gets_what_it_gets_among_others(tiny_forecaster, forecasts):

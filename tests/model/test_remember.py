@@ -1,14 +1,17 @@
 """Matured videos become items that are as good as those of the training, and only when they may."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from m3tr.errors import InputError
 from m3tr.memory.bank import Bank
+from m3tr.model.forecaster import Forecaster
 from m3tr.model.remember import content_of, items_of, matured, outcomes, younger_representations
 
 
@@ -16,7 +19,7 @@ from m3tr.model.remember import content_of, items_of, matured, outcomes, younger
 def later(tiny_forecaster):
     """The videos of the validation split, as new items."""
     t = tiny_forecaster
-    return matured(t.forecaster, t.part("validation"), t.feedback, t.features)
+    return matured(t.forecaster, t.part("validation"), t.feedback, t.features, held_out=True)
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +102,14 @@ def test_later_queries_meet_them_and_earlier_ones_never(tiny_forecaster, tiny_qu
 
 def test_only_what_is_known_and_new_becomes_an_item(tiny_forecaster):
     t = tiny_forecaster
-    f, videos = t.forecaster, t.videos
+    f, arguments = t.forecaster, (t.videos, t.feedback, t.features)
     first, last = t.examples["known_at"].min(), t.feedback["time"].max()
-    assert len(matured(f, videos, t.feedback, t.features).items) > 0
-    early = matured(f, videos, t.feedback, t.features, until=first)
+    whole = matured(f, *arguments, held_out=True)
+    early = matured(f, *arguments, until=first, held_out=True)
     assert early.items.is_empty()  # the one that is known by then is in the bank
     middle = t.part("test")["published_at"].max() + timedelta(days=2)
-    some = matured(f, videos, t.feedback, t.features, until=middle)
-    assert 0 < some.items.height < matured(f, videos, t.feedback, t.features).items.height
+    some = matured(f, *arguments, until=middle, held_out=True)
+    assert 0 < some.items.height < whole.items.height
     assert some.items["known_at"].max() <= middle < last
     assert not set(some.items["video_id"]).intersection(f.bank.items["video_id"])
 
@@ -132,9 +135,54 @@ def test_features_come_from_the_encoder_of_the_bank(tiny_forecaster):
     other = replace(f, bank=replace(f.bank, manifest=told))
     videos = t.part("test")[:4]
     with pytest.raises(InputError, match="text features would come from another encoder"):
-        matured(other, videos, t.feedback)
+        matured(other, videos, t.feedback, held_out=True)
     features, broken = content_of(f, videos, t.folder)
     assert features.ids == videos["video_id"].to_list() and broken.is_empty()
     given = videos.with_columns(emb_text=pl.Series([[0.5, 0.5]] * 4))
     with pytest.raises(InputError, match="another encoder \\(precomputed\\)"):
-        matured(other, given, t.feedback)
+        matured(other, given, t.feedback, held_out=True)
+
+
+def test_held_out_videos_are_refused_wherever_the_model_is(tiny_forecaster, tmp_path):
+    t = tiny_forecaster
+    shipped = Forecaster.load(shutil.copytree(t.folder, tmp_path / "model"))
+    test, training = t.part("test"), t.part("train")
+    for split in ("validation", "test"):
+        part = t.part(split)
+        assert shipped.holds_out(part).all() and not shipped.took_part(part).any()
+        with pytest.raises(InputError, match=rf"{part['video_id'][0]}, are in the validation or"):
+            matured(shipped, part, t.feedback, t.features)
+    assert shipped.took_part(training).all() and not shipped.holds_out(training).any()
+    as_others = pl.concat_str(pl.lit("new-"), "video_id").alias("video_id")
+    assert not shipped.holds_out(test.with_columns(as_others)).any()
+    # those that have not matured are left out, as they always are
+    first = t.examples["known_at"].min()
+    assert matured(shipped, test, t.feedback, t.features, until=first).items.is_empty()
+    # and nobody is named
+    names = (t.folder / "arrays.safetensors").read_bytes()
+    assert not any(video.encode() in names for video in test["video_id"])
+
+
+def test_a_model_of_an_earlier_version_holds_out_nobody(tiny_forecaster, tmp_path):
+    t = tiny_forecaster
+    folder = shutil.copytree(t.folder, tmp_path / "model")
+    arrays = load_file(folder / "arrays.safetensors")
+    assert arrays.pop("held_out").dtype == arrays.pop("fitted").dtype == np.uint64
+    save_file(arrays, folder / "arrays.safetensors")
+    older = Forecaster.load(folder)
+    assert not older.holds_out(t.videos).any() and not older.took_part(t.videos).any()
+    assert matured(older, t.part("test"), t.feedback, t.features).items.height > 0
+
+
+def test_feedback_ends_with_its_last_row_whatever_the_training_data_did(tiny_forecaster):
+    """A later `task.observed_until` would make cut-off increments known."""
+    t = tiny_forecaster
+    test = t.part("test")
+    cut = t.feedback.filter(pl.col("time") <= test["published_at"].max() + timedelta(days=2))
+    last = cut["time"].max()
+    task = t.task.model_copy(update={"observed_until": last + timedelta(days=30)})
+    items = matured(replace(t.forecaster, task=task), test, cut, t.features, held_out=True).items
+    assert 0 < items.height < test.height and items["known_at"].max() <= last
+    later = last + timedelta(days=1)
+    more = matured(t.forecaster, test, cut, t.features, until=later, held_out=True).items
+    assert items.height < more.height

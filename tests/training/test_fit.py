@@ -5,6 +5,7 @@ import polars as pl
 
 from m3tr.data.splits import creators
 from m3tr.model.base import out_of_fold
+from m3tr.model.remember import as_digests
 from m3tr.training.fit import labels
 
 
@@ -14,6 +15,14 @@ def test_figures(tiny_forecaster):
     assert np.isfinite([figures["validation_mse"], figures["validation_mse_base"]]).all()
     assert figures["half_width"] == f.half_width.tolist() and (f.half_width > 0).all()
     assert 0 < figures["retrieved"] <= f.bank_settings.k
+
+
+def test_the_splits_are_known_by_digests(tiny_forecaster):
+    t, f = tiny_forecaster, tiny_forecaster.forecaster
+    for name, digests in (("train", f.fitted), ("validation", f.held_out), ("test", f.held_out)):
+        assert np.isin(as_digests(t.part(name)["video_id"]), digests).all()
+    assert len(f.fitted) + len(f.held_out) == t.examples.height
+    assert (np.diff(f.fitted) > 0).all() and (np.diff(f.held_out) > 0).all()
 
 
 def test_intervals_come_from_the_errors_on_validation(tiny_forecaster, tiny_queries):
