@@ -55,7 +55,9 @@ def notes(each: Explanation) -> list[str]:
         told.append("The split is random: a neighbour's outcome may be of a later time.")
     if each.outcome is None:
         told.append("The video's own later life is not over.")
-    elif each.remembered:
+    if each.remembered:
+        told.append("The video is itself an item of the bank, and is not shown to itself.")
+    if each.fitted:
         told.append("The video took part in the fit: its forecast is no forecast of a new one.")
     return told
 

@@ -43,7 +43,9 @@ class Explanation:
     causal : bool
         Whether every neighbour's outcome was known at the clock (temporal split).
     remembered : bool
-        Whether the video is an item of the bank itself: its outcome took part in the fit.
+        Whether the video is itself an item of the bank.
+    fitted : bool
+        Whether it was one of the training split, from which the forecaster was fitted.
     curve : Curve
         Ends at the clock where the video's horizons have not passed yet.
     outcome : list of float, or None
@@ -65,6 +67,7 @@ class Explanation:
     leads: Sequence[float]
     causal: bool
     remembered: bool
+    fitted: bool
     curve: Curve
     outcome: Sequence[float] | None
     forecast: Sequence[float]
@@ -107,6 +110,7 @@ def explain(
         frames = strips(media, media_root, forecaster.feature_settings.limits)
     forecast = forecaster.forecast(queries, found)
     inside = forecaster.bank.identities.contains(queries.videos)
+    trained = forecaster.took_part(queries.videos)
     compared = np.full(len(ids), np.nan) if found.age is None else found.age
     lives, task = Lives(forecaster, feedback, videos), forecaster.task
     out = []
@@ -122,6 +126,7 @@ def explain(
                 leads=leads(task),
                 causal=task.split == "temporal",
                 remembered=bool(inside[i]),
+                fitted=bool(trained[i]),
                 curve=curve,
                 outcome=outcome,
                 forecast=forecast[i].tolist(),

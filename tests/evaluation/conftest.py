@@ -52,7 +52,7 @@ def check_alone(page):
     assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)", page))
 
 
-def make_explained(video="v1", title="", k=10, past=True):
+def make_explained(video="v1", title="", k=10, past=True, remembered=False, fitted=False):
     """An explanation with k neighbours; the first has a picture."""
     from m3tr.evaluation.explanation import Curve, Explanation
 
@@ -83,7 +83,8 @@ def make_explained(video="v1", title="", k=10, past=True):
         age_days=1.0,
         leads=[1.0, 3.0],
         causal=True,
-        remembered=False,
+        remembered=remembered,
+        fitted=fitted,
         curve=Curve(own, [2.0 * age for age in own], 1.0),
         outcome=[2.0, 3.0] if past else None,
         forecast=[2.5, 3.5],

@@ -1,13 +1,15 @@
 """The page and the table of one explanation, and how it comes from a forecaster."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.evaluation.explained import lines, records, write_page
+from m3tr.evaluation.explained import lines, notes, records, write_page
 from m3tr.evaluation.explanation import explain
+from m3tr.model.remember import matured
 
 
 def page_of(each, tmp_path):
@@ -43,6 +45,32 @@ def test_a_later_life_is_shown_only_of_a_past_video(explained, tmp_path):
     assert "Its own later life" in past and "not known to the forecast" in past
     assert "Its own later life" not in running
     assert "own later life is not over" in running
+
+
+@pytest.mark.parametrize("past", [False, True])
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize("fitted", [False, True])
+def test_each_note_stands_for_itself(explained, past, remembered, fitted):
+    told = " ".join(notes(explained(past=past, remembered=remembered, fitted=fitted)))
+    assert ("later life is not over" in told) != past
+    assert ("is itself an item of the bank" in told) == remembered
+    assert ("took part in the fit" in told) == fitted
+
+
+def test_only_training_videos_took_part_in_the_fit(tiny_forecaster):
+    """One that was appended is in the bank and was in no fit."""
+    t = tiny_forecaster
+    f = t.forecaster
+    new = matured(f, t.part("validation"), t.feedback, t.features, held_out=True)
+    larger = replace(f, bank=replace(f.bank, folder=None).append(*new))
+    for split, inside, trained in (
+        ("train", True, True),
+        ("validation", True, False),
+        ("test", False, False),
+    ):
+        queries = larger.queries(t.part(split)[-3:], t.feedback, features=t.features)
+        told = explain(larger, queries, larger.retrieve(queries), t.videos, t.feedback)
+        assert [(each.remembered, each.fitted) for each in told] == [(inside, trained)] * 3
 
 
 def test_the_terminal_has_a_row_a_neighbour_and_columns_that_align(explained):
