@@ -4,6 +4,7 @@ Nothing here is a stage: no artifact of the pipeline is written.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
     import numpy as np
 
     from m3tr.memory.bank import Bank
+    from m3tr.memory.manifest import Manifest
     from m3tr.memory.neighbours import Neighbours
+    from m3tr.memory.segment import Segment
     from m3tr.model.forecaster import Forecaster
     from m3tr.model.queries import Queries
 
 EXPLANATIONS = "reports/explain"
 HARMLESS = re.compile(r"[^A-Za-z0-9_-]+")
 LONGEST = 80  # of a file's name
+NOBODY = (
+    "It has no permitted neighbour: but for itself and its near-duplicates, no outcome in the bank "
+    "was known by its clock, which --known-by replaces."
+)
 
 
 def explain_video(
@@ -49,20 +56,23 @@ def explain_video(
     Raises
     ------
     InputError
-        No such video, no model yet, a clock before publication, or nothing that may be shown.
+        No such video, no model yet, a model of other encoders than the workspace's features, a
+        clock before publication, nothing that may be shown, or an `out` that is no page.
     """
     from m3tr.evaluation.explained import lines, notes, write_page
     from m3tr.evaluation.explanation import explain
 
+    page = out or workspace / EXPLANATIONS
+    if out is None or out.is_dir():
+        page = page / f"{file_name(video)}.html"
+    if page.exists() and not page.is_file():
+        raise InputError(f"--out {page} is no ordinary file: name one for the page, or a folder")
     videos, feedback, forecaster = _read(workspace, model)
-    queries = _queries(workspace, forecaster, videos, feedback, [video], observed_at)
+    queries = _queries(workspace, model, forecaster, videos, feedback, [video], observed_at)
     found = forecaster.retrieve(queries)
     if not found.found.any():
         raise InputError(_nobody(forecaster.bank, queries))
     told = explain(forecaster, queries, found, videos, feedback, workspace / "data")[0]
-    page = out or workspace / EXPLANATIONS
-    if out is None or out.is_dir():
-        page = page / f"{file_name(video)}.html"
     write_page(page, told)
     head = f"{video}  {told.title}".strip()
     own = [("forecast", told.forecast), ("outcome", told.outcome or [])]
@@ -87,18 +97,33 @@ def search_bank(
     Parameters
     ----------
     k, eta : optional
-        Without them those of the model.
+        Without them those of the model. There are never more neighbours than items.
     weights : sequence of str
         Such as `text=2`; modalities that are not named keep the bank's weight.
     known_by : str, optional
         Only items whose outcome was known by then; without it by the contract.
+    model : Path, optional
+        Folder of a saved forecaster; without it the workspace's.
+
+    Returns
+    -------
+    table : DataFrame
+        One row a neighbour, best first within each video; a video that has none has no row.
+    leads : list of float
+        Horizons, days after the clock: those of the lists in the column `increment`.
+
+    Raises
+    ------
+    InputError
+        No such video, no model yet, a model of other encoders than the workspace's features, or an
+        option out of its range.
     """
     import numpy as np
 
     from m3tr.evaluation.explanation import leads
 
     videos, feedback, forecaster = _read(workspace, model)
-    queries = _queries(workspace, forecaster, videos, feedback, ids, None)
+    queries = _queries(workspace, model, forecaster, videos, feedback, ids, None)
     bank, causal = forecaster.bank, forecaster.task.split == "temporal"
     keys, ages = forecaster.keys(queries)
     clocks = queries.examples["observed_at"].to_numpy() if causal else None
@@ -107,7 +132,7 @@ def search_bank(
         clocks = np.full(len(keys), then)
     found: Neighbours = bank.search(
         keys,
-        forecaster.bank_settings.k if k is None else k,
+        min(forecaster.bank_settings.k if k is None else k, max(len(bank), 1)),
         eta,
         dict(map(_weight, weights)),
         known_by=clocks,
@@ -124,46 +149,76 @@ def search_in_words(table: pl.DataFrame, leads: Sequence[float], ids: Sequence[s
     blocks = []
     for video in dict.fromkeys(ids):
         own = table.filter(pl.col("video") == video)
-        blocks.append(f"{video}\n{lines(own, leads) if own.height else 'no permitted neighbour'}")
+        blocks.append(f"{video}\n{lines(own, leads) if own.height else NOBODY}")
     return "\n\n".join(blocks)
 
 
 def bank_info(workspace: Path, model: Path | None = None) -> dict[str, str]:
-    """What a bank is and holds, line by line: that of a saved forecaster, or of the workspace."""
+    """What a bank is and holds, line by line: that of a saved forecaster, or of the workspace.
+
+    Parameters
+    ----------
+    model : Path, optional
+        Folder of a saved forecaster, or of a bank alone; without it the workspace's model, or its
+        bank where there is no model yet.
+
+    Raises
+    ------
+    InputError
+        No bank there, or one that is damaged or of another version.
+    """
     from m3tr.memory.bank import Bank
 
     folder = _bank_folder(workspace, model)
     bank = Bank.open(folder)
-    m = bank.manifest
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    how = "learned" if m.learned else "set"
-    parts = ", ".join(f"{part} {width}" for part, width in m.layout.items())
     told = {"bank": str(folder), "items": str(len(bank))}
-    for entry, segment in zip(m.segments, bank.segments, strict=True):
-        more = {name: v for name, v in entry.items() if name not in ("name", "items")}
-        told[entry["name"]] = ", ".join(
-            [f"{len(segment)} items", *(f"{name} {value}" for name, value in more.items())]
-        )
-    told |= {
-        "dimensions": parts,
+    for entry, segment in zip(bank.manifest.segments, bank.segments, strict=True):
+        told[entry["name"]] = _segment(segment)
+    told |= _made(bank.manifest) | {"remembered": ", ".join(bank.remembered)}
+    for i, source in enumerate(bank.manifest.provenance, 1):
+        told[f"provenance {i}"] = ", ".join(f"{name} {value}" for name, value in source.items())
+    known = _known(bank)
+    if known is not None:
+        told["outcomes known"] = f"{known[0]} to {known[1]} UTC"
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return told | {"size": f"{size / 1e6:.2f} MB"}
+
+
+def _segment(segment: "Segment") -> str:
+    """Its items, and the index that it has."""
+    told = f"{len(segment)} items"
+    if segment.index is None:
+        return f"{told}, no index"
+    f = segment.index.facts
+    return (
+        f"{told}, index {f['kind']} ({f['factory']}), recall {f['recall']:.3g}, "
+        f"{f['bytes'] / 1e6:.2f} MB"
+    )
+
+
+def _made(m: "Manifest") -> dict[str, str]:
+    """What the keys are, how they are weighed, and what made them."""
+
+    def how(what: str) -> str:
+        if not m.learned:
+            return " (set)"
+        if "of" not in m.learned:  # an earlier version did not say which of the two was learned
+            return ""
+        return " (learned)" if what in m.learned["of"] else " (set)"
+
+    told = {
+        "dimensions": ", ".join(f"{part} {width}" for part, width in m.layout.items()),
         "ages": ", ".join([*(f"{age:g} d" for age in m.younger), "the task's own"]),
-        "eta": f"{m.eta:.3g} ({how})",
-        "weights": ", ".join(f"{part} {w:.3g}" for part, w in m.weights.items()) + f" ({how})",
-        "remembered": ", ".join(bank.remembered),
+        "eta": f"{m.eta:.3g}{how('eta')}",
+        "weights": ", ".join(f"{part} {w:.3g}" for part, w in m.weights.items()) + how("weights"),
         "fingerprints": ", ".join(f"{n} {digest[:12]}" for n, digest in m.fingerprints.items()),
     }
-    if m.learned:
+    more = {name: value for name, value in m.learned.items() if name != "of"}
+    if more:
         told["learned"] = ", ".join(
-            f"{len(v)} {name}" if isinstance(v, list) else f"{name} {v}"
-            for name, v in m.learned.items()
+            f"{len(v)} {name}" if isinstance(v, list) else f"{name} {v}" for name, v in more.items()
         )
-    for i, source in enumerate(m.provenance, 1):
-        told[f"provenance {i}"] = ", ".join(f"{name} {value}" for name, value in source.items())
-    known = [segment.known_at for segment in bank.segments if len(segment)]
-    if known:
-        first, last = min(k[0] for k in known), max(k[-1] for k in known)
-        told["outcomes known"] = f"{_minute(first)} to {_minute(last)} UTC"
-    return told | {"size": f"{size / 1e6:.2f} MB"}
+    return told
 
 
 def file_name(video: str) -> str:
@@ -185,6 +240,7 @@ def _read(workspace: Path, model: Path | None) -> tuple[pl.DataFrame, pl.DataFra
 
 def _queries(
     workspace: Path,
+    model: Path | None,
     forecaster: "Forecaster",
     videos: pl.DataFrame,
     feedback: pl.DataFrame,
@@ -193,14 +249,23 @@ def _queries(
 ) -> "Queries":
     """Queries for videos of the workspace, with the features that its stage has made."""
     from m3tr.features.store import Features
+    from m3tr.model.remember import require_encoders
 
+    for video in ids:
+        if not video.isascii() and video != video.encode(errors="replace").decode():
+            raise InputError(_unknown(workspace, video, videos["video_id"].to_list()))
     wanted = pl.DataFrame({"video_id": list(dict.fromkeys(ids))}, schema={"video_id": pl.String})
     unknown = wanted.join(videos, on="video_id", how="anti", maintain_order="left")
     if unknown.height:
         raise InputError(_unknown(workspace, unknown["video_id"][0], videos["video_id"].to_list()))
     rows = wanted.join(videos, on="video_id", maintain_order="left")
     at = None if observed_at is None else read_time("--observed-at", observed_at)
-    forecaster.bank.manifest.require(read_encoders(workspace), workspace / MODEL)
+    require_encoders(
+        forecaster.bank.manifest,
+        read_encoders(workspace),
+        f"in {workspace / FEATURES} come",
+        str(model or workspace / MODEL),
+    )
     features = Features.load(workspace / FEATURES)
     own = feedback.join(wanted, on="video_id", how="semi")
     return forecaster.queries(rows, own, at, features.select(wanted["video_id"].to_list()))
@@ -214,18 +279,22 @@ def _unknown(workspace: Path, video: str, ids: list[str]) -> str:
             why = aside.row(0, named=True)
             return f"video {video} was set aside by the import ({why['reason']}): {why['remedy']}"
     close = get_close_matches(video, ids, n=3, cutoff=0.6)
-    told = f"did you mean {', '.join(close)}?" if close else f"its ids are such as {ids[0]}"
+    like = f"its ids are such as {ids[0]}" if ids else "it is empty"
+    told = f"did you mean {', '.join(close)}?" if close else like
     return f"{workspace / TABLES / 'videos.parquet'} has no video {video!r}: {told}"
 
 
 def _nobody(bank: "Bank", queries: "Queries") -> str:
     """Why a query has no neighbour."""
     asked = queries.examples.row(0, named=True)
-    first = min(segment.known_at[0] for segment in bank.segments if len(segment))
+    known = _known(bank)
+    if known is None:
+        return f"video {asked['video_id']} has no permitted neighbour: the bank has no items"
+    first, _ = known
     return (
         f"video {asked['video_id']} has no permitted neighbour at "
         f"{asked['observed_at']:%Y-%m-%d %H:%M}: the first outcome in the bank was known at "
-        f"{_minute(first)}, and no video is shown itself or its "
+        f"{first}, and no video is shown itself or its "
         "near-duplicates; ask for a later --observed-at"
     )
 
@@ -240,9 +309,20 @@ def _bank_folder(workspace: Path, model: Path | None) -> Path:
 def _weight(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name.strip(), float(value)
+        number = float(value)
     except ValueError:
-        raise InputError(f"--weight {text}: write a modality and a number, as in text=2") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"--weight {text}: write a modality and a number, as in text=2")
+    return name.strip(), number
+
+
+def _known(bank: "Bank") -> tuple[str, str] | None:
+    """When the first and the last outcome in a bank became known; None where it has no items."""
+    known = [segment.known_at for segment in bank.segments if len(segment)]
+    if not known:
+        return None
+    return _minute(min(each[0] for each in known)), _minute(max(each[-1] for each in known))
 
 
 def _minute(time: "np.datetime64") -> str:

@@ -26,6 +26,7 @@ BANK = "artifacts/bank"
 MODEL = "artifacts/model"
 PREDICTIONS = "artifacts/predictions.parquet"
 FEATURE_CACHE = ".m3tr-cache/features"
+LAST_YEAR = 9000  # of a time that a command names: horizons lie after it, and Python ends in 9999
 
 
 @dataclass
@@ -129,7 +130,7 @@ def read_time(option: str, text: str) -> datetime:
         at = Observe.model_validate({"until": text}).until
     except ValidationError:
         at = None
-    if at is None:
+    if at is None or at.year > LAST_YEAR:
         raise InputError(f"{option} {text}: write a time as in 2021-05-02T12:00:00Z")
     return at
 

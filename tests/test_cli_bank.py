@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from m3tr.appending import append_to_bank
 from m3tr.enquiries import file_name
+from m3tr.errors import InputError
 from m3tr.memory.bank import Bank
 
 Call = Callable[..., tuple[int, str, str]]
@@ -108,12 +110,57 @@ def test_what_cannot_be_explained_is_one_sentence(
     assert "has no permitted neighbour" in sentence(m3tr("explain", first, "-w", finished))
     told = sentence(m3tr("explain", asked, "-w", finished, "--observed-at", "2001-01-01"))
     assert "after the clock" in told
-    told = sentence(m3tr("explain", asked, "-w", finished, "--observed-at", "soon"))
-    assert "--observed-at soon: write a time" in told
+    for time in ("soon", "", "0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-14:00"):
+        told = sentence(m3tr("explain", asked, "-w", finished, "--observed-at", time))
+        assert f"--observed-at {time}: write a time" in " ".join(told.split(" "))
+    assert "has no video ''" in sentence(m3tr("explain", "", "-w", finished))
+    assert "has no video '\\udcff'" in sentence(m3tr("explain", "\udcff", "-w", finished))
+    (tmp_path / "file").write_text("x")
+    for out, words in (
+        (tmp_path / "file/page.html", "file: "),
+        (Path("/proc/page.html"), "No such file"),
+        (Path("/dev/null"), "--out /dev/null is no ordinary file"),
+    ):
+        assert words in sentence(m3tr("explain", asked, "-w", finished, "--out", out))
+    assert Path("/dev/null").is_char_device()
     assert "run the stage `ingest` first" in sentence(m3tr("explain", asked, "-w", tmp_path))
     assert set(finished.rglob("*")) == before
     shutil.copytree(finished / "artifacts/tables", tmp_path / "artifacts/tables")
     assert "run the stage `train`" in sentence(m3tr("explain", asked, "-w", tmp_path))
+
+
+def test_a_training_video_at_a_later_clock_is_still_one(
+    m3tr: Call, finished: Path, tiny_forecaster: Any
+) -> None:
+    """Its horizons count from that clock, and may not be over."""
+    video = tiny_forecaster.part("train")["video_id"][-1]
+    late = tiny_forecaster.feedback["time"].max().isoformat()
+    status, out, _ = m3tr("explain", video, "-w", finished, "--observed-at", late)
+    assert status == 0 and "later life is not over" in out
+    assert "is itself an item of the bank" in out and "took part in the fit" in out
+
+
+def test_a_model_of_other_encoders_is_named(
+    m3tr: Call, finished: Path, asked: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "may"
+    shutil.copytree(finished / "artifacts/model", model)
+    manifest = json.loads((model / "bank/manifest.json").read_text())
+    manifest["fingerprints"] |= {"text": "0123456789abcdef", "smell": "0123456789abcdef"}
+    (model / "bank/manifest.json").write_text(json.dumps(manifest))
+    workspace = tmp_path / "workspace"
+    shutil.copytree(finished, workspace)
+    about = json.loads((workspace / "artifacts/features/manifest.json").read_text())
+    about["encoders"] = {"text": "fedcba9876543210", "smell": "fedcba9876543210"}
+    (workspace / "artifacts/features/manifest.json").write_text(json.dumps(about))
+    for verb in (("explain",), ("bank", "search")):
+        told = sentence(m3tr(*verb, asked, "-w", workspace, "--model", model))
+        assert f"the text features in {workspace / 'artifacts/features'} come from another" in told
+        assert f"those of {model} (0123456789ab)" in told and "run the stage `bank`" not in told
+    # what the bank compares nothing by may differ
+    manifest["fingerprints"]["text"] = "fedcba9876543210"
+    (model / "bank/manifest.json").write_text(json.dumps(manifest))
+    assert m3tr("explain", asked, "-w", workspace, "--model", model)[0] == 0
 
 
 def test_another_clock(m3tr: Call, finished: Path, asked: str, tiny_forecaster: Any) -> None:
@@ -149,6 +196,42 @@ def test_info_tells_what_the_bank_is(m3tr: Call, finished: Path, tiny_forecaster
         assert told["fingerprints"].startswith("mhp ")
         assert told["outcomes known"].startswith(f"{bank.items['known_at'].min():%Y-%m-%d %H:%M}")
     assert "holds no memory bank" in sentence(m3tr("bank", "info", "--model", finished))
+
+
+def test_info_shows_the_index_of_each_segment(
+    m3tr: Call, finished: Path, tmp_path: Path, tiny_queries: Any
+) -> None:
+    from m3tr.memory.approximate.settings import IndexSettings
+
+    bank = Bank.open(finished / "artifacts/model/bank")
+    keys = bank.keys.select(range(0, len(bank), 2))
+    bank.indexed(IndexSettings(kind="hnsw", recall=0.9), keys).save(tmp_path / "bank")
+    facts = Bank.open(tmp_path / "bank").segments[0].index.facts
+    told = figures(m3tr("bank", "info", "--model", tmp_path)[1])["segment-000000"]
+    assert told.startswith(f"{len(bank)} items, index hnsw ({facts['factory']}), recall ")
+    assert told.endswith(f"{facts['recall']:.3g}, {facts['bytes'] / 1e6:.2f} MB")
+    plain = figures(m3tr("bank", "info", "-w", finished)[1])["segment-000000"]
+    assert plain == f"{len(bank)} items, no index"
+
+
+@pytest.mark.parametrize(
+    ("learned", "eta", "weights"),
+    [
+        ({"of": ["eta"], "tried": [1, 2]}, " (learned)", " (set)"),
+        ({"of": ["weights"], "tried": [1, 2]}, " (set)", " (learned)"),
+        ({"tried": [1, 2]}, "", ""),  # of an earlier version
+        ({}, " (set)", " (set)"),
+    ],
+)
+def test_info_tells_what_was_learned(
+    m3tr: Call, finished: Path, tmp_path: Path, learned: dict, eta: str, weights: str
+) -> None:
+    shutil.copytree(finished / "artifacts/model/bank", tmp_path / "bank")
+    manifest = json.loads((tmp_path / "bank/manifest.json").read_text())
+    (tmp_path / "bank/manifest.json").write_text(json.dumps(manifest | {"learned": learned}))
+    told = figures(m3tr("bank", "info", "--model", tmp_path)[1])
+    assert told["eta"] == f"0.5{eta}" and told["weights"].endswith(f"visual 1{weights}")
+    assert told.get("learned") == ("2 tried" if learned else None)
 
 
 def test_a_search_is_that_of_the_forecaster(
@@ -191,9 +274,34 @@ def test_a_search_listens_to_its_options(m3tr: Call, finished: Path, tiny_foreca
         (("--eta", 2), "eta must be between 0 and 1"),
         (("--weight", "smell=1"), "no modality 'smell'"),
         (("--weight", "text"), "as in text=2"),
+        (("--weight", "text=inf"), "--weight text=inf: write a modality and a number"),
+        (("--weight", "text=nan"), "--weight text=nan: write a modality and a number"),
+        (("--weight", "text=-1"), "weight"),
+        (("--eta", "nan"), "eta must be between 0 and 1"),
+        (("--known-by", "0001-01-01T00:00:00+14:00"), "write a time"),
+        (("--model", "/nowhere"), "/nowhere holds no forecaster"),
         (("--known-by", "soon"), "--known-by soon: write a time"),
     ):
         assert words in sentence(m3tr("bank", "search", asked, "-w", finished, *wrong))
+
+
+def test_there_are_no_more_neighbours_than_items(
+    m3tr: Call, finished: Path, asked: str, tiny_forecaster: Any
+) -> None:
+    bank = tiny_forecaster.forecaster.bank
+    whole = m3tr("bank", "search", asked, "-w", finished, "--k", len(bank), "--json")
+    assert whole[0] == 0 and len(json.loads(whole[1])) <= len(bank)
+    for k in (10**18, 10**30):  # an array of so many could not be made
+        assert m3tr("bank", "search", asked, "-w", finished, "--k", k, "--json") == whole
+
+
+def test_a_video_without_neighbours_gets_a_sentence(
+    m3tr: Call, finished: Path, asked: str, tiny_forecaster: Any
+) -> None:
+    first = tiny_forecaster.examples.sort("observed_at")["video_id"][0]
+    status, out, _ = m3tr("bank", "search", first, asked, "-w", finished)
+    assert status == 0 and out.startswith(f"{first}\nIt has no permitted neighbour: ")
+    assert out.count("no permitted neighbour") == 1 and out.count("known at") == 1
 
 
 def test_without_a_subcommand_the_stage_runs(m3tr: Call, tmp_path: Path) -> None:
@@ -269,13 +377,70 @@ def test_held_out_videos_are_refused(m3tr: Call, finished: Path, tmp_path: Path)
     data.mkdir()
     for name in ("videos", "feedback"):
         shutil.copy(finished / f"artifacts/tables/{name}.parquet", data)
-    arguments = ("bank", "append", data, "--model", model, "-w", finished)
-    assert "are in the validation or test split" in sentence(m3tr(*arguments))
-    assert not model.exists() and not model.with_name("m.partial").exists()
-    status, out, _ = m3tr(*arguments, "--held-out")
-    assert status == 0 and int(figures(out)["appended"]) > 0
-    status, out, _ = m3tr(*arguments[:-1], tmp_path)
-    assert status == 0 and "no video was looked for in its splits" in figures(out)["note"]
+    arguments = ("bank", "append", data, "--model", model, "-w")
+    assert "are in the validation or test split" in sentence(m3tr(*arguments, finished))
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+    # wherever the model goes, and whatever workspace is named
+    shutil.copytree(finished / "artifacts/model", model)
+    told = sentence(m3tr(*arguments, tmp_path))
+    assert f"{data / 'videos.parquet'}: " in told and "are in the validation or test" in told
+    status, out, _ = m3tr(*arguments, tmp_path, "--held-out")
+    assert status == 0 and int(figures(out)["appended"]) > 0 and "note" not in figures(out)
+
+
+def test_the_workspace_tells_the_splits_of_a_model_of_an_earlier_version(
+    m3tr: Call, finished: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    data, model = tmp_path / "data", tmp_path / "m"
+    data.mkdir()
+    for name in ("videos", "feedback"):
+        shutil.copy(finished / f"artifacts/tables/{name}.parquet", data)
+    shutil.copytree(finished / "artifacts/model", model)
+    arrays = load_file(model / "arrays.safetensors")
+    del arrays["held_out"]
+    save_file(arrays, model / "arrays.safetensors")
+    arguments = ("bank", "append", data, "--model", model, "-w")
+    assert "are in the validation or test split" in sentence(m3tr(*arguments, finished))
+    status, out, _ = m3tr(*arguments, tmp_path)
+    assert status == 0 and "no video was looked for" in figures(out)["note"]
+
+
+def test_a_model_is_made_in_the_empty_folder_where_one_stands(
+    m3tr: Call, finished: Path, incoming: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    status, out, err = m3tr("bank", "append", incoming, "--model", ".", "-w", finished)
+    assert status == 0, err
+    assert Path.cwd() == here and (Path() / "forecaster.json").exists()
+    assert len(Bank.open(Path("bank"))) == int(figures(out)["items_in_the_bank"])
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_the_second_of_two_first_appends_loses_nothing(
+    finished: Path, incoming: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    model, append = tmp_path / "m", Bank.append
+    if empty:
+        model.mkdir()
+
+    def overtaken(bank: Bank, *items: Any, **more: Any) -> Bank:
+        monkeypatch.setattr(Bank, "append", append)
+        append_to_bank(incoming, model, finished)
+        return append(bank, *items, **more)
+
+    monkeypatch.setattr(Bank, "append", overtaken)
+    with pytest.raises(InputError, match="was made by another append in the meantime: run"):
+        append_to_bank(incoming, model, finished)
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    there = contents(model)
+    again = append_to_bank(incoming, model, finished)
+    assert again["appended"] == 0 and again["left_out_already_in_the_bank"] > 0
+    assert set(contents(model)) == set(there)
 
 
 def test_what_is_wrong_with_an_append_loses_nothing(

@@ -74,7 +74,10 @@ def _clock(value: Any) -> Any:
         value = datetime(value.year, value.month, value.day)
     if isinstance(value, datetime):
         # like the tables: a time without a zone is UTC
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"the time {value} is none in UTC") from None
     return value
 
 
