@@ -238,5 +238,6 @@ def test_an_append_waits_for_a_rebuild_and_goes_into_the_new_bank(tmp_path, monk
     append.join(60)
     there = events.index("bank.partial to bank")
     assert events.index("locked by rebuild") < there < events.index("locked by append")
+    assert events.count("locked by append") == 2  # the folder that was, then the one that is
     whole(folder, n + 3)
     assert [p.name for p in tmp_path.iterdir()] == ["bank"] and not leftovers(folder)
