@@ -22,8 +22,9 @@ DIMENSIONS = {"visual": (3, 6), "audio": (2, 5)}  # tokens, size of one
 # small enough for seconds, large enough for each part to have something to learn
 HAWKES = {"decays": [0.05, 0.5, 5.0], "width": 8, "state": 4, "epochs": 2, "batch_size": 64}
 TRAIN = {"members": 2, "width": 8, "heads": 2, "hidden": 16, "epochs": 3, "batch_size": 32}
-BANK = {"eta": 0.5, "k": 4}
-YOUNGER = [0.25, 0.5]  # days
+# as the sample ships it: everything that can be learned is
+BANK = {"eta": "learned", "weights": "learned", "trajectory": "supervised", "numbers": True}
+BANK |= {"ages": ["6h", "12h"], "k": 4}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Tiny:
     figures: dict[str, Any]
     world: World
     train: Callable[..., tuple[Any, dict[str, Any]]]
+    remember: Callable[..., tuple[Any, Any, dict[str, Any]]]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.world, name)
@@ -71,7 +73,7 @@ class Tiny:
         return self.forecaster.predict(videos, feedback, features=features, **arguments)
 
 
-def make_world(folder: Path, videos: int = 90) -> World:
+def make_world(folder: Path, videos: int = 120) -> World:
     """Simulate tables, draw features, cut windows."""
     from m3tr.data.settings import TaskSettings
     from m3tr.data.windows import make_examples
@@ -101,7 +103,7 @@ def make_world(folder: Path, videos: int = 90) -> World:
 
 
 def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
-    """Queries of every split; fits the point process where none is given."""
+    """Queries of every split and of all; fits the point process where none is given."""
     from m3tr.data.windows import event_rows, observed
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.representation import represent
@@ -126,45 +128,53 @@ def make_queries(world: World, mhp: Any = None) -> tuple[dict[str, Any], Any]:
         x_s[rows[name]] = part
     videos = examples.select("video_id").join(world.videos, on="video_id", maintain_order="left")
     everything = Queries(examples, videos, seen, world.features.select(ids), x_s)
-    return {name: everything.select(r) for name, r in rows.items()}, mhp
+    return {"all": everything} | {name: everything.select(r) for name, r in rows.items()}, mhp
 
 
-def make_bank(world: World, train: Any, mhp: Any) -> tuple[Any, Any]:
-    """The bank of the training videos, and what made its keys."""
-    from m3tr.memory.bank import Bank
-    from m3tr.memory.keys import KeyMaker
-    from m3tr.model.remember import items_of, outcomes, younger_representations
+def make_bank(
+    world: World, mhp: Any, everything: Any = None, seed: int = SEED, **settings: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    """What the stage bank does: the bank of the training videos, what made its keys, figures."""
+    from m3tr.memory.settings import BankSettings
+    from m3tr.training.memory import build_bank
 
-    content = train.features.embeddings()
-    younger = younger_representations(mhp, world.feedback, train.examples, YOUNGER)
-    maker = KeyMaker().fit(train.x_s, content, younger)
-    values = {"x_s": train.x_s} | outcomes(train.examples, world.feedback, world.task.target)
-    keys = maker.keys(train.x_s, content, younger)
-    items = items_of(train.examples, train.videos)
-    made_with = {"mhp": mhp.fingerprint()}
-    return Bank.build(items, keys, values, eta=BANK["eta"], fingerprints=made_with), maker
+    everything = everything or make_queries(world, mhp)[0]["all"]
+    return build_bank(
+        world.videos,
+        world.feedback,
+        world.examples,
+        everything.x_s,
+        everything.features,
+        mhp,
+        world.task,
+        BankSettings(**(BANK | settings)),
+        {"mhp": mhp.fingerprint()},
+        {},
+        seed,
+    )
 
 
 def train_forecaster(
-    world: World, mhp: Any = None, seed: int = SEED, **settings: Any
+    world: World, mhp: Any = None, seed: int = SEED, bank: Any = None, **settings: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """What the stages trajectories, bank and train do, in seconds."""
+    """What the stages trajectories, bank and train do, in seconds; `bank` has settings of it."""
     from m3tr.features.settings import FeatureSettings
     from m3tr.memory.settings import BankSettings
     from m3tr.training.fit import fit
     from m3tr.training.settings import TrainSettings
 
     queries, mhp = make_queries(world, mhp)
-    bank, maker = make_bank(world, queries["train"], mhp)
+    bank_settings = BANK | (bank or {})
+    memory, maker, _ = make_bank(world, mhp, queries["all"], seed, **bank_settings)
     return fit(
         queries["train"],
         queries["validation"],
-        bank,
+        memory,
         maker,
         mhp,
         list(mhp.kinds),
         world.task,
-        BankSettings(**BANK),
+        BankSettings(**bank_settings),
         FeatureSettings(),
         TrainSettings(**(TRAIN | settings)),
         seed,
@@ -188,7 +198,7 @@ def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], No
 
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """About 90 videos of 60 days, seen for one day, forecast at two and four; temporal split."""
+    """About 120 videos of 60 days, seen for one day, forecast at two and four; temporal split."""
     from m3tr.data.settings import TaskSettings
     from m3tr.features.store import Features
 
@@ -226,12 +236,13 @@ def tiny_forecaster(tmp_path_factory: pytest.TempPathFactory, tiny_world: World)
         figures=json.loads((folder / "figures.json").read_text()),
         world=tiny_world,
         train=train_forecaster,
+        remember=make_bank,
     )
 
 
 @pytest.fixture(scope="session")
 def tiny_queries(tiny_forecaster: Tiny) -> Mapping[str, Any]:
-    """Queries of the splits of the tiny world, by name."""
+    """Queries of the splits of the tiny world, by name, and `all` of them."""
     return make_queries(tiny_forecaster.world, tiny_forecaster.forecaster.mhp)[0]
 
 

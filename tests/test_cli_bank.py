@@ -194,7 +194,7 @@ def test_info_tells_what_the_bank_is(m3tr: Call, finished: Path, tiny_forecaster
         told = figures(out)
         assert status == 0 and told["items"] == str(len(bank))
         assert told["ages"] == "0.25 d, 0.5 d, the task's own"
-        assert told["eta"] == "0.5 (set)"
+        assert told["eta"] == f"{bank.manifest.eta:g} (learned)"
         assert told["fingerprints"].startswith("mhp ")
         assert told["outcomes known"].startswith(f"{bank.items['known_at'].min():%Y-%m-%d %H:%M}")
     assert "holds no memory bank" in sentence(m3tr("bank", "info", "--model", finished))
@@ -267,7 +267,7 @@ def test_a_search_listens_to_its_options(m3tr: Call, finished: Path, tiny_foreca
     assert (search("--eta", 1)["weight.text"] == 0).all()
     plain, heavy = search("--eta", 0), search("--eta", 0, "--weight", "text=1000")
     assert (heavy["weight.text"] > 0.99).all() and (plain["weight.text"] < 0.6).all()
-    assert (heavy["weight.visual"] > 0).all() and (plain["weight.visual"] > 0.3).all()
+    assert (heavy["weight.visual"] > 0).all() and (plain["weight.visual"] > 0.1).all()
     known = search("--k", 90)["known_at"].sort()
     until = known[len(known) // 2]
     some = search("--k", 90, "--known-by", until)

@@ -30,7 +30,7 @@ from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
-from m3tr.model.remember import as_digests, content_of_keys, items_of
+from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -133,9 +133,17 @@ class Forecaster:
         observed_at: datetime | None = None,
         features: Features | None = None,
     ) -> Queries:
-        """What may be known of `videos` on the clock; InputError where one is not yet published."""
+        """What may be known of `videos` on the clock.
+
+        Raises
+        ------
+        InputError
+            Where a video is not yet published, or features come from another encoder.
+        """
         task = self.task if observed_at is None else at_clock(self.task, observed_at)
-        queries = make_queries(videos, feedback, task, self.mhp, self.feature_settings, features)
+        if features is None:
+            features, _ = content_of(self, videos, Path(), trusted=True)
+        queries = make_queries(videos, feedback, task, self.mhp, features)
         for m, (_, width) in queries.features.shapes.items():
             fitted = len(self.tokeniser.arrays.get(f"{m}.axes", range(width)))
             if width != fitted:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +11,6 @@ import polars as pl
 from m3tr.data.settings import SECONDS_A_DAY, TaskSettings
 from m3tr.data.windows import clocks, event_rows, observed
 from m3tr.errors import InputError
-from m3tr.features.extract import extract
-from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 from m3tr.memory.keys import KeyMaker, Keys
 
@@ -64,15 +61,11 @@ def make_queries(
     feedback: pl.DataFrame,
     task: TaskSettings,
     mhp: "MambaHawkes",
-    feature_settings: FeatureSettings,
-    features: Features | None = None,
+    features: Features,
 ) -> Queries:
-    """Queries for `videos` on the task's clock.
+    """Queries for `videos` and their features on the task's clock.
 
     Feedback of kinds that the training data did not have is left out.
-
-    Without `features` they are extracted from the media paths (absolute, or relative to the
-    working directory) and the texts.
 
     Raises
     ------
@@ -86,10 +79,6 @@ def make_queries(
             f"video {late['video_id']} is published at {late['published_at']}, after the "
             "clock: leave it out or predict later"
         )
-    if features is None:
-        # a forecast is asked for on one machine, wherever the model was fitted
-        here = feature_settings.model_copy(update={"engine": "local"})
-        features, _, _ = extract(videos, Path(), here)
     seen = observed(feedback, examples)
     seen = seen.filter(pl.col("kind").is_in(mhp.kinds))
     own = features.select(examples["video_id"].to_list())

@@ -173,7 +173,7 @@ def refuse_held_out(forbidden: pl.DataFrame, where: str = "") -> None:
 
 
 def content_of(
-    forecaster: "Forecaster", videos: pl.DataFrame, data_dir: Path
+    forecaster: "Forecaster", videos: pl.DataFrame, data_dir: Path, *, trusted: bool = False
 ) -> tuple[Features, pl.DataFrame]:
     """Content features of new videos, by the encoders that the bank was made with.
 
@@ -183,6 +183,8 @@ def content_of(
         N rows of the videos table.
     data_dir : Path
         Folder of the media paths.
+    trusted : bool
+        Whether embeddings that the table brings count as made by the bank's encoders.
 
     Returns
     -------
@@ -199,7 +201,7 @@ def content_of(
     here = forecaster.feature_settings.model_copy(update={"engine": "local"})
     given = {m for m, column in COLUMNS.items() if column in videos.columns}
     given = {m for m in given if videos[COLUMNS[m]].is_not_null().any()}
-    own = dict.fromkeys(given, "precomputed")
+    own = {} if trusted else dict.fromkeys(given, "precomputed")
     own |= fingerprints(here, [m for m in COLUMNS if m not in given])
     require_encoders(forecaster.bank.manifest, own, "would come")
     features, broken, _ = extract(videos, data_dir, here)

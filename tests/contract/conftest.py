@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from m3tr.data.windows import clocks
+from m3tr.memory.bank import Bank
 
 UNTIL = timedelta(days=9)
 
@@ -54,3 +56,20 @@ def after_clocks(tiny_forecaster) -> Callable[..., pl.DataFrame]:
         return rewrite_after(tiny_forecaster.feedback, videos, tau, seed)
 
     return rewrite
+
+
+@pytest.fixture
+def rebuilt() -> Callable[..., Bank]:
+    """`rebuilt(bank, items=..., values=...)`: a bank with other items or values and equal keys."""
+
+    def build(bank: Bank, items: pl.DataFrame | None = None, values: Any = None) -> Bank:
+        return Bank.build(
+            bank.items if items is None else items,
+            bank.keys,
+            values or bank.values,
+            eta=bank.manifest.eta,
+            weights=bank.manifest.weights,
+            numbers=bank.numbers,
+        )
+
+    return build

@@ -13,7 +13,7 @@ def test_the_later_life_of_bank_videos_is_not_in_their_keys(
     f, queries = tiny_forecaster.forecaster, tiny_queries["train"]
     again = f.queries(tiny_forecaster.part("train"), after_clocks(), None, tiny_forecaster.features)
     assert np.array_equal(again.x_s, queries.x_s)
-    keys = f.key_maker.keys(again.x_s, again.features.embeddings())
+    keys = f.key_maker.keys(again.x_s, f.compared(again))
     place = {video: i for i, video in enumerate(again.examples["video_id"])}
     order = [place[video] for video in f.bank.items["video_id"]]
     stored: Keys = f.bank.keys

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from m3tr.features.store import Features
-from m3tr.memory.bank import Bank
 
 
 def late(tiny):
@@ -67,7 +66,7 @@ def test_copies_among_the_queries_do_no_harm(tiny_forecaster):
     assert not (ids[:10] == originals["video_id"].to_numpy()[:, None]).any()
 
 
-def test_one_medium_under_two_titles_is_one_video(tiny_forecaster):
+def test_one_medium_under_two_titles_is_one_video(tiny_forecaster, rebuilt):
     f = tiny_forecaster.forecaster
     originals = tiny_forecaster.part("train")[:12].with_columns(
         media="media/" + pl.col("video_id") + ".mp4"
@@ -77,7 +76,7 @@ def test_one_medium_under_two_titles_is_one_video(tiny_forecaster):
     )
     tiny = replace(
         tiny_forecaster,
-        forecaster=replace(f, bank=Bank.build(items, f.bank.keys, f.bank.values)),
+        forecaster=replace(f, bank=rebuilt(f.bank, items=items)),
     )
     copies, features = renamed(tiny_forecaster, originals, title="new title " + pl.col("video_id"))
     found, ids = neighbours(tiny, copies, features)

@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
 
 
@@ -58,7 +57,7 @@ def test_at_an_early_clock_the_bank_is_empty(tiny_forecaster):
         assert out["increment"].is_finite().all()
 
 
-def test_an_item_that_becomes_known_later_disappears(tiny_forecaster, tiny_queries):
+def test_an_item_that_becomes_known_later_disappears(tiny_forecaster, tiny_queries, rebuilt):
     f = tiny_forecaster.forecaster
     query = tiny_queries["test"].select(np.array([5]))
     tau = query.examples["observed_at"][0]
@@ -72,7 +71,7 @@ def test_an_item_that_becomes_known_later_disappears(tiny_forecaster, tiny_queri
             .then(pl.lit(moment).dt.cast_time_unit("us"))
             .otherwise("known_at")
         )
-        other = replace(f, bank=Bank.build(items, f.bank.keys, f.bank.values))
+        other = replace(f, bank=rebuilt(f.bank, items=items))
         found = other.retrieve(query)
         now = other.bank.items["video_id"].to_numpy()[found.index[0]].tolist()
         assert found.found.all()
@@ -83,7 +82,9 @@ def test_an_item_that_becomes_known_later_disappears(tiny_forecaster, tiny_queri
         assert same(other.inputs(query, found), f.inputs(query, before)) == there
 
 
-def test_what_lies_ahead_of_a_query_never_reaches_its_forecast(tiny_forecaster, tiny_queries):
+def test_what_lies_ahead_of_a_query_never_reaches_its_forecast(
+    tiny_forecaster, tiny_queries, rebuilt
+):
     """Labels, residuals and tokens of items not yet known are replaced by nonsense."""
     f, queries = tiny_forecaster.forecaster, tiny_queries["train"]
     rows = np.arange(15, 25)
@@ -101,7 +102,7 @@ def test_what_lies_ahead_of_a_query_never_reaches_its_forecast(tiny_forecaster, 
         return new
 
     values = {name: nonsense(value) for name, value in f.bank.values.items()}
-    other = replace(f, bank=Bank.build(f.bank.items, f.bank.keys, values))
+    other = replace(f, bank=rebuilt(f.bank, values=values))
     one, two = f.retrieve(early), other.retrieve(early)
     assert same(f.inputs(early, one), other.inputs(early, two))
     # the nonsense is there for whoever may see it

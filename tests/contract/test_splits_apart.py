@@ -8,8 +8,11 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
+from m3tr.config import read_params
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank
+
+ROOT = Path(__file__).parents[2]
 
 
 def ids_of(tiny, split):
@@ -101,6 +104,9 @@ def same_files(one: Path, two: Path) -> None:
             assert first.keys() == second.keys()
             for key in first:
                 assert np.array_equal(first[key], second[key]), f"{name}: {key}"
+        elif name.endswith("index.faiss.json"):
+            told = [json.loads(p.read_text()) for p in (a, b)]
+            assert all(t.pop("build_seconds") for t in told) and told[0] == told[1]
         elif name.endswith(".parquet"):
             assert pl.read_parquet(a).equals(pl.read_parquet(b))
         else:
@@ -119,28 +125,75 @@ def test_the_test_split_changes_nothing_that_is_fitted(tiny_forecaster, tmp_path
     assert json.loads(json.dumps(figures)) == tiny_forecaster.figures
 
 
+def test_nor_the_index_of_the_bank(tiny_forecaster, tmp_path):
+    """Effort is tuned, and recall measured, on validation keys: those of the test split are new."""
+    f, world = tiny_forecaster.forecaster, tiny_forecaster.world
+    for name, each in (("one", world), ("two", rewritten(world, "test"))):
+        bank, _, _ = tiny_forecaster.remember(
+            each, f.mhp, trajectory="likelihood", index={"kind": "ivf", "recall": 0.8}
+        )
+        (segment,) = bank.segments
+        assert len(segment.index.queries) == len(ids_of(tiny_forecaster, "validation"))
+        bank.save(tmp_path / name)
+    assert len(list(tmp_path.glob("*/*/index.faiss"))) == 2
+    same_files(tmp_path / "one", tmp_path / "two")
+
+
+def test_what_is_fitted_here_is_what_the_sample_fits(tiny_forecaster):
+    f, sample = tiny_forecaster.forecaster, read_params(ROOT).bank
+    for name in ("eta", "weights", "trajectory", "numbers"):
+        assert getattr(f.bank_settings, name) == getattr(sample, name)
+    for name in ("x_s", "x_s@0.25", "x_s@0.5"):  # there was enough to learn at every age
+        assert f.key_maker.arrays[f"{name}.key.weight.0"].any()
+    assert "numbers" in f.bank.manifest.modalities and f.bank.numbers is not None
+    assert f.bank.manifest.learned["tried"]
+
+
 @pytest.fixture(scope="module")
 def other_validation(tiny_forecaster):
-    """A fit on a world with another validation split."""
-    other = rewritten(tiny_forecaster.world, "validation")
-    mhp = tiny_forecaster.forecaster.mhp
-    return tiny_forecaster.train(other, mhp, members=1, epochs=1, boosted=False)[0]
+    """A fit on a world with another validation split, with the same weights of the search."""
+    other, f = rewritten(tiny_forecaster.world, "validation"), tiny_forecaster.forecaster
+    weights = {"eta": f.bank.manifest.eta, "weights": f.bank.manifest.weights}
+    return tiny_forecaster.train(other, f.mhp, bank=weights, members=1, epochs=1, boosted=False)[0]
+
+
+def same_bank(one, two):
+    """Keys of all ages and values agree bit by bit."""
+    for a, b in (
+        (one.values, two.values),
+        ({"key": one.segments[0].keys}, {"key": two.segments[0].keys}),
+        (one.segments[0].younger, two.segments[0].younger),
+    ):
+        same_arrays(a, b)
+    assert one.items.equals(two.items)
+    assert json.dumps(one.manifest.numbers) == json.dumps(two.manifest.numbers)
+
+
+def same_arrays(one, two):
+    assert one.keys() == two.keys()
+    for name in one:
+        assert np.array_equal(one[name], np.asarray(two[name])), name
 
 
 def test_validation_stops_and_calibrates_and_scales_nothing(tiny_forecaster, other_validation):
     f, other = tiny_forecaster.forecaster, other_validation
-    for one, two in (
-        (f.tokeniser.arrays, other.tokeniser.arrays),
-        (f.key_maker.arrays, other.key_maker.arrays),
-        (f.base.arrays, other.base.arrays),
-        (f.bank.values, other.bank.values),
-        ({"key": f.bank.segments[0].keys}, {"key": other.bank.segments[0].keys}),
-        (f.bank.segments[0].younger, other.bank.segments[0].younger),
-    ):
-        assert one.keys() == two.keys()
-        for name in one:
-            assert np.array_equal(one[name], np.asarray(two[name])), name
+    same_arrays(f.tokeniser.arrays, other.tokeniser.arrays)
+    same_arrays(f.key_maker.arrays, other.key_maker.arrays)
+    same_arrays(f.base.arrays, other.base.arrays)
+    same_bank(f.bank, other.bank)
     assert f.feedback.state() == other.feedback.state()
     assert f.content.numbers == other.content.numbers
     assert f.content.categories == other.content.categories
     assert not np.allclose(f.half_width, other.half_width)  # intervals do come from it
+
+
+def test_validation_weighs_the_parts_of_the_score_and_makes_no_key(tiny_forecaster):
+    world, mhp = tiny_forecaster.world, tiny_forecaster.forecaster.mhp
+    one, maker, _ = tiny_forecaster.remember(world, mhp)
+    two, other, _ = tiny_forecaster.remember(rewritten(world, "validation"), mhp)
+    same_arrays(maker.arrays, other.arrays)
+    same_bank(one, two)
+    weights = ("eta", "weights", "learned")
+    a, b = ({k: v for k, v in vars(m.manifest).items() if k not in weights} for m in (one, two))
+    assert a == b
+    assert one.manifest.learned != two.manifest.learned  # they do come from it

@@ -42,10 +42,10 @@ def test_saved_and_loaded_it_forecasts_the_same(tiny_forecaster, forecasts, tmp_
 def test_what_was_trained_is_what_is_loaded(tiny_forecaster, tiny_queries):
     """The keys of the bank's own videos, made anew, are those that the bank holds."""
     f, train = tiny_forecaster.forecaster, tiny_queries["train"]
-    keys = f.key_maker.keys(train.x_s, train.features.embeddings())
+    keys = f.key_maker.keys(train.x_s, f.compared(train))
     place = {video: i for i, video in enumerate(train.examples["video_id"])}
     order = [place[video] for video in f.bank.items["video_id"]]
-    assert len(f.key_maker.modalities) == 3
+    assert f.key_maker.modalities == ["audio", "numbers", "text", "visual"]
     for m, key in keys.content.items():
         assert np.allclose(key[order], f.bank.keys.content[m], atol=1e-6)
     assert np.allclose(keys.trajectory[order], f.bank.keys.trajectory, atol=1e-6)

@@ -12,7 +12,14 @@ from safetensors.numpy import load_file, save_file
 from m3tr.errors import InputError
 from m3tr.memory.bank import Bank
 from m3tr.model.forecaster import Forecaster
-from m3tr.model.remember import content_of, items_of, matured, outcomes, younger_representations
+from m3tr.model.remember import (
+    content_of,
+    content_of_keys,
+    items_of,
+    matured,
+    outcomes,
+    younger_representations,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +46,16 @@ def test_an_append_gives_the_bank_that_would_have_been_built(tiny_forecaster, ti
     examples = pl.concat([q.examples for q in both])
     videos = pl.concat([q.videos for q in both])
     x_s = np.concatenate([q.x_s for q in both])
-    content = t.features.select(examples["video_id"].to_list()).embeddings()
+    features = t.features.select(examples["video_id"].to_list())
+    content = content_of_keys(videos, features, f.bank.numbers)
     younger = younger_representations(f.mhp, t.feedback, examples, f.bank.manifest.younger)
     whole = Bank.build(
         items_of(examples, videos),
         f.key_maker.keys(x_s, content, younger),
         {"x_s": x_s} | outcomes(examples, t.feedback, f.task.target),
+        eta=f.bank.manifest.eta,
+        weights=f.bank.manifest.weights,
+        numbers=f.bank.numbers,
     )
     assert len(larger.bank) == len(whole) == len(f.bank) + both[1].examples.height
     for name in ("increment", "curve"):
