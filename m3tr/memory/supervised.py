@@ -150,6 +150,8 @@ def _member(z: Tensor, y: Tensor, group: Tensor, seed: int) -> _Network:
     held_groups = names[: max(1, int(HELD_OUT * len(names)))]
     held = torch.as_tensor(np.isin(group.numpy(), held_groups))
     fit, rest = torch.nonzero(~held)[:, 0], torch.nonzero(held)[:JUDGED, 0]
+    # one half says when to stop, the other whether anything was learned
+    stop, judge = rest[::2], rest[1::2]
     network = _Network(z.shape[1])
     optimiser = torch.optim.AdamW(
         [
@@ -177,7 +179,7 @@ def _member(z: Tensor, y: Tensor, group: Tensor, seed: int) -> _Network:
         schedule.step()
         network.eval()
         with torch.no_grad():
-            now = error(_beside(network(z), z), rest)
+            now = error(_beside(network(z), z), stop)
         if now < best:
             best, weights, epoch_of_best = now, state(), epoch
         elif epoch - epoch_of_best >= PATIENCE:
@@ -185,7 +187,8 @@ def _member(z: Tensor, y: Tensor, group: Tensor, seed: int) -> _Network:
     network.load_state_dict(weights)
     with torch.no_grad():
         keys = _beside(network(z), z)
-        network.errors = error(F.normalize(z, dim=1), rest), best, error(keys, fit[:JUDGED])
+        alone = error(F.normalize(z, dim=1), judge)
+        network.errors = alone, error(keys, judge), error(keys, fit[:JUDGED])
     return network.eval()
 
 
