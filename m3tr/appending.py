@@ -15,6 +15,9 @@ from m3tr.errors import InputError
 from m3tr.workspace import MODEL, TABLES, read_time
 
 if TYPE_CHECKING:
+    from m3tr.memory.bank import Bank
+
+if TYPE_CHECKING:
     from m3tr.model.forecaster import Forecaster
 
 
@@ -57,6 +60,12 @@ def append_to_bank(
     forecaster = Forecaster.load(workspace / MODEL if new else model)
     there = forecaster.bank.identities.contains(whole)
     figures["left_out_already_in_the_bank"] = int(there.sum())
+    others = _namesakes(forecaster.bank, whole.filter(there))
+    if others:
+        figures["warning"] = (
+            f"{others} of these have another title than the item of their id: if they are other "
+            "videos, give them ids and media paths of their own"
+        )
     ripe, items, end = whole.clear(), None, None
     if feedback.height:
         end = read_time("--observed-until", until) if until else ends(feedback)
@@ -83,6 +92,17 @@ def append_to_bank(
         figures["appended"] = len(bank) - before
         figures["items_in_the_bank"] = len(bank)
     return figures | {"model": str(model)}
+
+
+def _namesakes(bank: "Bank", videos: pl.DataFrame) -> int:
+    """How many videos have the id of an item but another title."""
+    own = bank.items
+    if "title" not in own.columns or "title" not in videos.columns:
+        return 0
+    both = videos.select("video_id", "title").join(
+        own.select("video_id", theirs="title"), on="video_id"
+    )
+    return both.filter(pl.col("title").ne_missing(pl.col("theirs"))).height
 
 
 def _read(data: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:

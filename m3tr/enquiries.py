@@ -7,12 +7,14 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from m3tr.data.settings import SECONDS_A_DAY, format_duration
 from m3tr.errors import InputError
 from m3tr.workspace import BANK, FEATURES, MODEL, TABLES, read_encoders, read_table, read_time
 
@@ -206,18 +208,16 @@ def _made(m: "Manifest") -> dict[str, str]:
             return ""
         return " (learned)" if what in m.learned["of"] else " (set)"
 
+    ages = [format_duration(timedelta(seconds=round(age * SECONDS_A_DAY))) for age in m.younger]
     told = {
         "dimensions": ", ".join(f"{part} {width}" for part, width in m.layout.items()),
-        "ages": ", ".join([*(f"{age:g} d" for age in m.younger), "the task's own"]),
+        "ages": ", ".join([*ages, "the task's own"]),
         "eta": f"{m.eta:.3g}{how('eta')}",
         "weights": ", ".join(f"{part} {w:.3g}" for part, w in m.weights.items()) + how("weights"),
         "fingerprints": ", ".join(f"{n} {digest[:12]}" for n, digest in m.fingerprints.items()),
     }
-    more = {name: value for name, value in m.learned.items() if name != "of"}
-    if more:
-        told["learned"] = ", ".join(
-            f"{len(v)} {name}" if isinstance(v, list) else f"{name} {v}" for name, v in more.items()
-        )
+    if m.learned.get("tried"):
+        told["learned"] = f"from {len(m.learned['tried'])} choices, judged on validation"
     return told
 
 

@@ -193,7 +193,7 @@ def test_info_tells_what_the_bank_is(m3tr: Call, finished: Path, tiny_forecaster
         status, out, _ = m3tr(*arguments)
         told = figures(out)
         assert status == 0 and told["items"] == str(len(bank))
-        assert told["ages"] == "0.25 d, 0.5 d, the task's own"
+        assert told["ages"] == "6h, 12h, the task's own"
         assert told["eta"] == f"{bank.manifest.eta:g} (learned)"
         assert told["fingerprints"].startswith("mhp ")
         assert told["outcomes known"].startswith(f"{bank.items['known_at'].min():%Y-%m-%d %H:%M}")
@@ -233,7 +233,7 @@ def test_info_tells_what_was_learned(
     (tmp_path / "bank/manifest.json").write_text(json.dumps(manifest | {"learned": learned}))
     told = figures(m3tr("bank", "info", "--model", tmp_path)[1])
     assert told["eta"] == f"0.5{eta}" and told["weights"].endswith(f"visual 1{weights}")
-    assert told.get("learned") == ("2 tried" if learned else None)
+    assert told.get("learned") == ("from 2 choices, judged on validation" if learned else None)
 
 
 def test_a_search_is_that_of_the_forecaster(

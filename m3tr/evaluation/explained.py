@@ -53,6 +53,13 @@ def notes(each: Explanation) -> list[str]:
         told.append("Every neighbour's outcome was known by then.")
     else:
         told.append("The split is random: a neighbour's outcome may be of a later time.")
+    if each.table.height and not each.table["weight.trajectory"][0]:
+        told.append("Its trajectory is not compared.")
+    elif abs(each.compared_days - each.age_days) > 1e-6:  # not where one is NaN
+        told += [
+            f"Trajectories are compared as they were at an age of {each.compared_days:.3g} d.",
+            "Growth counts from the clock for this video, from their observation for neighbours.",
+        ]
     if each.outcome is None:
         told.append("The video's own later life is not over.")
     if each.remembered:
@@ -123,7 +130,7 @@ def _totals(each: Explanation) -> Curve:
 
 def _weight(table: pl.DataFrame, part: str) -> str:
     # one query's: the same in every row
-    return f"{table[f'weight.{part}'][0]:.2f}" if table.height else ""
+    return f"{table[f'weight.{part}'][0]:.3f}" if table.height else ""
 
 
 def _cosine(value: float) -> str:

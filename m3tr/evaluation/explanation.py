@@ -38,6 +38,8 @@ class Explanation:
     video_id, title : str
     observed_at : datetime
         Its clock; `age_days` is its age then.
+    compared_days : float
+        Age at which trajectories were compared; NaN where each was at its own.
     leads : list of float
         Horizons, days after the clock.
     causal : bool
@@ -64,6 +66,7 @@ class Explanation:
     title: str
     observed_at: datetime
     age_days: float
+    compared_days: float
     leads: Sequence[float]
     causal: bool
     remembered: bool
@@ -113,6 +116,8 @@ def explain(
     trained = forecaster.took_part(queries.videos)
     compared = np.full(len(ids), np.nan) if found.age is None else found.age
     lives, task = Lives(forecaster, feedback, videos), forecaster.task
+    own = np.nan if task.observe.age is None else days(task.observe.age)
+    compared_at = np.where(np.isnan(compared), own, compared)
     out = []
     for i, example in enumerate(queries.examples.iter_rows(named=True)):
         curve, outcome = lives.of_query(example)
@@ -123,6 +128,7 @@ def explain(
                 title=(queries.videos["title"][i] or "") if "title" in videos.columns else "",
                 observed_at=example["observed_at"],
                 age_days=example["age_days"],
+                compared_days=float(compared_at[i]),
                 leads=leads(task),
                 causal=task.split == "temporal",
                 remembered=bool(inside[i]),

@@ -81,6 +81,7 @@ def make_explained(video="v1", title="", k=10, past=True, remembered=False, fitt
         title=title,
         observed_at=clock,
         age_days=1.0,
+        compared_days=1.0,
         leads=[1.0, 3.0],
         causal=True,
         remembered=remembered,

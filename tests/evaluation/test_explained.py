@@ -81,7 +81,7 @@ def test_the_terminal_has_a_row_a_neighbour_and_columns_that_align(explained):
         "+1d", "+3d",
     ]  # fmt: skip
     assert len({len(row) for row in (told[0], *told[2:])}) == 1
-    assert "x0.50" in told[1]
+    assert "x0.500" in told[1]
     json.dumps(records(explained().table), allow_nan=False)
 
 
@@ -158,3 +158,12 @@ def test_pictures_come_from_media_and_a_broken_file_is_no_error(tiny_forecaster,
         assert set(each.frames) == good.intersection(shown)
         assert all(p.startswith(b"\xff\xd8") for strip in each.frames.values() for p in strip)
     assert any(each.frames for each in told)
+
+
+def test_it_is_said_at_what_age_trajectories_were_compared(explained):
+    each = explained()
+    assert not any("compared" in told for told in notes(each))
+    younger = replace(each, age_days=1.4)
+    assert "compared as they were at an age of 1 d." in " ".join(notes(younger))
+    alone = replace(each, table=each.table.with_columns(pl.lit(0.0).alias("weight.trajectory")))
+    assert "Its trajectory is not compared." in notes(alone)

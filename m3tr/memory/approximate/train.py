@@ -54,6 +54,7 @@ def empty(plan: Plan, d: int, rows: np.ndarray, seed: int) -> Any:
     index = _lists(plan, d, centroids(rows, plan.lists, seed))
     if plan.codes == "pq4":
         index.pq.cp.seed = seed + 1
+        index.pq.cp.min_points_per_centroid = 1  # few are enough for 16 centroids
     with single_thread():  # its regions are too short for two threads to meet
         index.train(rows[:: max(len(rows) // 65_536, 1)])  # codes need few
     return index
