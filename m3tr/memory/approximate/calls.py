@@ -44,11 +44,8 @@ class Calls:
         left_out: np.ndarray,
         effort: int,
         probes: Probes | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Products and rows (Q, n), -1 for none, of queries of one limit and set of excluded rows.
-
-        The products are those of the codes, best first.
-        """
+    ) -> np.ndarray:
+        """Rows (Q, n), -1 for none, for queries of one limit and one set of excluded rows."""
         faiss = _faiss()
         # every selector needs a name until the call is over: FAISS keeps bare pointers;
         # rows ascend in every list, which is bisected where the range stands alone
@@ -59,8 +56,7 @@ class Calls:
         allowed = both if len(left_out) else below if limit < self.n else None
         if probes is None:
             graph = faiss.SearchParametersHNSW(sel=allowed, efSearch=effort)
-            found = self.index.search(queries, n, params=graph)
-            return found[0], found[1]
+            return self.index.search(queries, n, params=graph)[1]
         lists, products = (np.ascontiguousarray(p) for p in probes)
         rows = np.empty((len(queries), n), np.int64)
         score = np.empty((len(queries), n), np.float32)
@@ -68,7 +64,7 @@ class Calls:
         q, a, p, s, r = (faiss.swig_ptr(x) for x in (queries, lists, products, score, rows))
         # FAISS's own wrapper of this call takes no parameters
         self.index.search_preassigned_c(len(queries), q, n, a, p, s, r, False, ivf)
-        return score, rows
+        return rows
 
 
 def default_threads() -> int:

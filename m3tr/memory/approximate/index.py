@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from m3tr.errors import InputError
-from m3tr.memory.approximate.calls import Calls, Probes, default_threads, one_thread
+from m3tr.memory.approximate.calls import Calls, default_threads, one_thread
 from m3tr.memory.approximate.choice import Plan, choose
 from m3tr.memory.approximate.effort import Efforts
 from m3tr.memory.approximate.recall import ETAS, SHARES, Read, Setting, exact, tune
@@ -220,7 +220,6 @@ class Index:
         order = sorted(np.flatnonzero(limit > 0).tolist(), key=lambda i: (limit[i], told[i]))
 
         chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
-        threads = self.threads
 
         def answer(members: list[int]) -> None:
             most = max(self._effort(int(limit[i]), eta) for i in members)
@@ -232,9 +231,9 @@ class Index:
                 spare = 0 if left_out else max(len(outs[i]) for i in which)
                 effort = self._effort(at, eta)
                 lists = None if probes is None else tuple(p[here, :effort] for p in probes)
-                rows = self._shared(
+                rows = self._calls.search(
                     fitted[which], min(n + spare, at), at, np.frombuffer(left_out, np.int64),
-                    effort, lists, threads if len(chunks) == 1 else 1,
+                    effort, lists,
                 )  # fmt: skip
                 if not spare:
                     found[which, : rows.shape[1]] = rows
@@ -244,37 +243,13 @@ class Index:
                     found[i, : len(row)] = row
 
         with blas().limit(limits=1):
-            if len(chunks) < 2 or threads < 2:
+            if len(chunks) < 2 or self.threads < 2:
                 for chunk in chunks:
                     answer(chunk)
             else:  # threads of ours wait for nobody, where those of a FAISS call wait for the last
-                with ThreadPoolExecutor(threads, initializer=one_thread) as pool:
+                with ThreadPoolExecutor(self.threads, initializer=one_thread) as pool:
                     list(pool.map(answer, chunks))
         return found
-
-    def _shared(
-        self,
-        queries: np.ndarray,
-        n: int,
-        limit: int,
-        left_out: np.ndarray,
-        effort: int,
-        probes: Probes | None,
-        threads: int,
-    ) -> np.ndarray:
-        """Rows (Q, n) of one call, or of one a thread, each of which reads some of the lists."""
-        if probes is None or threads < 2:
-            return self._calls.search(queries, n, limit, left_out, effort, probes)[1]
-
-        def read(share: int) -> tuple[np.ndarray, np.ndarray]:
-            own = tuple(p[:, share::threads] for p in probes)
-            return self._calls.search(queries, n, limit, left_out, effort, own)
-
-        with ThreadPoolExecutor(threads, initializer=one_thread) as pool:
-            parts = list(pool.map(read, range(threads)))
-        score, rows = (np.hstack(each) for each in zip(*parts, strict=True))
-        best = np.argsort(np.where(rows >= 0, -score, np.inf), axis=1, kind="stable")[:, :n]
-        return np.take_along_axis(rows, best, 1)
 
     def _effort(self, limit: int, eta: float | None) -> int:
         return self.efforts.setting(eta, limit).effort
@@ -285,7 +260,7 @@ class Index:
         n = min(n, limit, effort if self.plan.kind == "hnsw" else n)
         nothing = np.empty(0, np.int64)
         probes = self._calls.probes(fitted, effort)
-        return self._calls.search(fitted, n, limit, nothing, effort, probes)[1]
+        return self._calls.search(fitted, n, limit, nothing, effort, probes)
 
     def save(self, path: Path) -> None:
         """Write `path` and, as the sign that it is whole, its JSON beside it."""
