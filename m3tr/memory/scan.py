@@ -19,6 +19,7 @@ from numba import njit
 from threadpoolctl import ThreadpoolController
 
 QUERIES, ROWS = 256, 4096  # of a block: 4 MB of scores stay in the cache
+SMALL = 200_000  # products, below which one thread is enough
 MIN_SHARE = 2048  # rows, below which a second thread costs more than it saves
 LONGEST = 3.0  # of a row: as many as nine parts of length 1
 SLACK = 12  # candidates beyond k that are scored again
@@ -95,7 +96,8 @@ def rescore(pairs: Pairs, candidates: np.ndarray, k: int) -> tuple[np.ndarray, n
     n_queries, width = candidates.shape
     exact = np.where(candidates >= 0, 0.0, -np.inf)
     for query, items in pairs:
-        _add(np.ascontiguousarray(query, np.float32), items, candidates, exact)
+        whole = slice(0, query.shape[1])
+        add_products(query, whole, items, whole, candidates, exact)
     if width < k:
         candidates = np.pad(candidates, ((0, 0), (0, k - width)), constant_values=-1)
         exact = np.pad(exact, ((0, 0), (0, k - width)), constant_values=-np.inf)
@@ -235,23 +237,58 @@ def _keep(
                 least = best[q, width - 1]
 
 
+def add_products(
+    query: np.ndarray,
+    of_query: slice,
+    items: np.ndarray,
+    of_items: slice,
+    rows: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Add to `out` (Q, C) the products of some columns of each query with those of its `rows`.
+
+    In float64; rows below 0 add nothing. Many queries are shared among threads.
+    """
+    query, width = np.ascontiguousarray(query, np.float32), of_query.stop - of_query.start
+    columns = of_query.start, of_items.start, width
+    threads = _threads() if rows.size * width > SMALL else 1
+    if threads == 1:
+        _add(query, items, *columns, rows, out)
+        return
+    ends = np.linspace(0, len(rows), threads + 1).astype(int).tolist()
+
+    def work(share: int) -> None:
+        own = slice(ends[share], ends[share + 1])
+        _add(query[own], items, *columns, rows[own], out[own])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+
+
 @njit(cache=True, nogil=True)
 def _add(
-    query: np.ndarray, items: np.ndarray, candidates: np.ndarray, exact: np.ndarray
+    query: np.ndarray,
+    items: np.ndarray,
+    first: int,
+    start: int,
+    width: int,
+    rows: np.ndarray,
+    out: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
-    """Add the inner products of each query with its candidate rows, in float64."""
-    for q in range(candidates.shape[0]):
-        for c in range(candidates.shape[1]):
-            row = candidates[q, c]
+    """Columns from `first` of the queries times those from `start` of the items, in float64."""
+    whole = width // 4 * 4
+    for q in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            row = rows[q, c]
             if row >= 0:
                 # four sums, always in the same order: quick, and the same for equal rows
                 a = b = c0 = d0 = 0.0
-                whole = query.shape[1] // 4 * 4
                 for d in range(0, whole, 4):
-                    a += np.float64(query[q, d]) * np.float64(items[row, d])
-                    b += np.float64(query[q, d + 1]) * np.float64(items[row, d + 1])
-                    c0 += np.float64(query[q, d + 2]) * np.float64(items[row, d + 2])
-                    d0 += np.float64(query[q, d + 3]) * np.float64(items[row, d + 3])
-                for d in range(whole, query.shape[1]):
-                    a += np.float64(query[q, d]) * np.float64(items[row, d])
-                exact[q, c] += (a + b) + (c0 + d0)
+                    i, j = first + d, start + d
+                    a += np.float64(query[q, i]) * np.float64(items[row, j])
+                    b += np.float64(query[q, i + 1]) * np.float64(items[row, j + 1])
+                    c0 += np.float64(query[q, i + 2]) * np.float64(items[row, j + 2])
+                    d0 += np.float64(query[q, i + 3]) * np.float64(items[row, j + 3])
+                for d in range(whole, width):
+                    a += np.float64(query[q, first + d]) * np.float64(items[row, start + d])
+                out[q, c] += (a + b) + (c0 + d0)

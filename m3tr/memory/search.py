@@ -8,10 +8,10 @@ from m3tr.errors import InputError
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
 from m3tr.memory.neighbours import Neighbours
+from m3tr.memory.scan import add_products
 from m3tr.memory.segment import Segment
 from m3tr.memory.weighing import effective, joint, shares
 
-CHUNK = 1_024  # queries whose neighbours' keys are gathered at a time
 MOST = 10_000  # neighbours of a query
 
 
@@ -164,24 +164,16 @@ def cosines(
 ) -> dict[str, np.ndarray]:
     """The cosine of each part of the joint keys `own` (Q, D), (Q, k); 0 where `index` is -1."""
     out = {part: np.zeros(index.shape) for part in columns}
-    for start in range(0, len(index), CHUNK):
-        rows = slice(start, start + CHUNK)
-        keys = _keys_at(segments, index[rows], own.shape[1], age)
+    start = 0
+    for segment in segments:
+        here = (index >= start) & (index < start + len(segment))
+        rows = np.where(here, index - start, -1)
+        start += len(segment)
+        if not here.any():
+            continue
         for part, place in columns.items():
-            cosine = np.einsum("qd,qkd->qk", own[rows, place], keys[:, :, place])
-            out[part][rows] = np.where(index[rows] >= 0, cosine, 0.0)
+            keys, at = segment.keys, place
+            if part == "trajectory" and age is not None:
+                keys, at = segment.younger[age], slice(0, place.stop - place.start)
+            add_products(own, place, keys, at, rows, out[part])
     return out
-
-
-def _keys_at(
-    segments: Sequence[Segment], positions: np.ndarray, width: int, age: float | None
-) -> np.ndarray:
-    """Keys at positions (Q, k), float32 (Q, k, D), the trajectories as they were at an age."""
-    flat = positions.ravel()
-    out = np.zeros((len(flat), width), np.float32)
-    for segment, rows, where in places(segments, flat):
-        out[where] = segment.keys[rows]
-        if age is not None:
-            key = segment.younger[age]
-            out[where, : key.shape[1]] = key[rows]
-    return out.reshape(*positions.shape, width)
