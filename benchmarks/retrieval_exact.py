@@ -165,7 +165,7 @@ class Check:
 
 
 def definition(bank: Bank, queries: Keys, eta: float, weights: Mapping[str, float]) -> np.ndarray:
-    """The scores (Q, N) as docs/model.md, section 4, writes them, in float64."""
+    """The scores (Q, N) as docs/retrieval.md writes them, in float64."""
     items = bank.keys
     there = {m: key.any(1) for m, key in queries.content.items()}
     total = sum((weights[m] * there[m] for m in there), np.zeros(len(queries)))
@@ -174,7 +174,11 @@ def definition(bank: Bank, queries: Keys, eta: float, weights: Mapping[str, floa
         share = weights[m] / np.where(total > 0, total, 1.0)
         content += share[:, None] * (key.astype(float) @ items.content[m].astype(float).T)
     trajectory = queries.trajectory.astype(float) @ items.trajectory.astype(float).T
-    return eta * trajectory + (1 - eta) * content
+    side = np.full((len(queries), 1), float(eta))
+    if 0 < eta < 1:  # a side that a query lacks gives its share to the other
+        moved, told = queries.trajectory.any(1), total > 0
+        side[moved & ~told], side[~moved & told] = 1.0, 0.0
+    return side * trajectory + (1 - side) * content
 
 
 def moments(bank: Bank) -> np.ndarray:

@@ -217,7 +217,7 @@ class Search:
             self.keys.select(self.world.rows(split)),
             self.world.k,
             eta,
-            weights,
+            {m: weights.get(m, 0.0) for m in self.bank.manifest.modalities},
             known_by=asked["observed_at"].to_numpy() if self.world.causal else None,
             exclude=self.alike[split],
         )
