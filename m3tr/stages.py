@@ -205,10 +205,12 @@ def train(workspace: Path) -> Report:
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.memory.bank import Bank
     from m3tr.memory.keys import KeyMaker
+    from m3tr.training.ages import at_other_ages
     from m3tr.training.fit import fit
 
     with running("train", workspace) as (params, report):
         queries = read_queries(workspace, ("train", "validation", "test"))
+        tables = read_tables(workspace)
         folder = workspace / BANK
         mhp = MambaHawkes.load(workspace / TRAJECTORIES / "mhp")
         maker = KeyMaker.from_arrays(read_arrays(folder / "keys.safetensors", "bank"))
@@ -225,6 +227,9 @@ def train(workspace: Path) -> Report:
             params.train,
             params.seed,
             queries["test"].examples["video_id"].to_list(),
+            at_other_ages(
+                *tables, read_features(workspace, tables[-1]), mhp, params.task, params.train.ages
+            ),
         )
         forecaster.save(workspace / MODEL)
         report.rows, report.figures = len(queries["train"].x_s), figures

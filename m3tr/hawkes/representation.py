@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from m3tr.hawkes.decline import decline
 from m3tr.hawkes.events import EventBatch, buckets
 from m3tr.hawkes.forecast import with_counts
 from m3tr.hawkes.mean import mean_path
@@ -35,8 +36,8 @@ def represent(
     X : (B, D) float32 array
         Per sequence: the context vector at the observation age; per kind the log2 intensity just
         after it (per unit of time); `log2(1 + count)` on the window and on its last half, quarter
-        and eighth; `log2(1 + expected increment)` at each horizon. Finite also without events and
-        at age 0.
+        and eighth; `log2(1 + expected increment)` at each horizon; and what a power-law decline of
+        the rate says of the last horizon (`decline`). Finite also without events and at age 0.
     names : list of str
         The `D` columns.
     """
@@ -66,4 +67,5 @@ def represent(
                 columns.append(torch.log2(1 + each.scatter_add(1, part.kind, recent)))
             columns.append(torch.log2(1 + ahead).flatten(1))
             X[rows.numpy()] = torch.cat(columns, 1).float().numpy()
-    return X, names
+    falling, more = decline(events, list(model.kinds), horizons[:, -1])
+    return np.hstack([X, falling.astype(np.float32)]), names + more

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
+import polars as pl
+
+from m3tr.data.splits import creators
 
 FOLDS = 5
 CLIP = 6.0  # standard deviations: a far outlier must not drag a linear forecast with it
@@ -15,14 +18,14 @@ class BaseForecast:
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "BaseForecast":
-        """Fit on covariates X (N, D) and labels y (N, H)."""
+    def fit(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> "BaseForecast":
+        """Fit on covariates X (N, D), labels y (N, H) and weights (N,) of the rows."""
         from sklearn.linear_model import RidgeCV
 
         scale = X.std(0)
         self.arrays = {"mean": X.mean(0), "scale": np.where(scale > 1e-8, scale, 1.0)}
         Z = self._standardise(X)
-        fits = [RidgeCV(ALPHAS).fit(Z, column) for column in y.T]
+        fits = [RidgeCV(ALPHAS).fit(Z, column, sample_weight=weight) for column in y.T]
         self.arrays["coef"] = np.stack([f.coef_ for f in fits])
         self.arrays["intercept"] = np.array([f.intercept_ for f in fits])
         return self
@@ -42,7 +45,9 @@ class BaseForecast:
         return new
 
 
-def out_of_fold(X: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+def out_of_fold(
+    X: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int, weight: np.ndarray | None = None
+) -> np.ndarray:
     """Base forecasts (N, H) of each row by a fit that saw neither it nor its group.
 
     The residuals of these forecasts are what the network learns and what the bank remembers: those
@@ -50,10 +55,17 @@ def out_of_fold(X: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int) -> 
     """
     from sklearn.model_selection import GroupKFold
 
-    if len(np.unique(groups)) == 1:  # all of one creator: each video is a group of its own
-        groups = np.arange(len(groups))
     folds = min(FOLDS, len(np.unique(groups)))
     forecast = np.empty_like(y)
     for fit, held in GroupKFold(folds, shuffle=True, random_state=seed).split(X, y, groups):
-        forecast[held] = BaseForecast().fit(X[fit], y[fit]).predict(X[held])
+        own = None if weight is None else weight[fit]
+        forecast[held] = BaseForecast().fit(X[fit], y[fit], own).predict(X[held])
     return forecast
+
+
+def fold_groups(videos: pl.DataFrame) -> np.ndarray:
+    """What no fold may cut, (N,): creators, or videos where all are of one creator."""
+    groups = creators(videos)
+    if len(np.unique(groups)) == 1:
+        return np.unique(videos["video_id"].to_numpy(), return_inverse=True)[1]
+    return groups

@@ -23,12 +23,14 @@ from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
+from m3tr.memory.creators import CREATOR, latest, of_creators
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast
+from m3tr.model.blend import Blend
 from m3tr.model.boosted import BoostedHead
-from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
+from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
 from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of
 from m3tr.model.tokens import Tokeniser
@@ -36,6 +38,9 @@ from m3tr.model.tokens import Tokeniser
 if TYPE_CHECKING:
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.model.network import M3TRNetwork
+
+HEADS = ("boosted", "direct")
+EARLIER = 8  # videos of the same creator that are looked at
 
 
 @dataclass
@@ -53,7 +58,10 @@ class Forecaster:
         Training videos; values `increment`, `curve`, `residual` (out of fold), `token.*`, `mask.*`.
     networks : sequence of M3TRNetwork
         Their forecasts are averaged.
-    boosted : BoostedHead
+    boosted, direct : BoostedHead
+        Of the base forecast's residual, and of the label itself.
+    blend : Blend
+        Of the networks and both heads.
     half_width : ndarray, shape (H,)
         Half width of the conformal prediction intervals, log2 units.
     fitted, held_out : ndarray of uint64
@@ -73,6 +81,8 @@ class Forecaster:
     bank: Bank
     networks: Sequence["M3TRNetwork"] = ()
     boosted: BoostedHead | None = None
+    direct: BoostedHead | None = None
+    blend: Blend = field(default_factory=Blend)
     half_width: np.ndarray = field(default_factory=lambda: np.zeros(0))
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -164,15 +174,32 @@ class Forecaster:
 
     def retrieve(self, queries: Queries) -> Neighbours:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
-        causal = self.task.split == "temporal"
         keys, ages = self.keys(queries)
         return self.bank.search(
             keys,
             self.bank_settings.k,
-            known_by=queries.examples["observed_at"].to_numpy() if causal else None,
-            exclude=self.bank.alike(queries.videos),
+            known_by=self.known_by(queries),
+            exclude=self.withheld(queries),
             age=ages,
         )
+
+    def earlier(self, queries: Queries) -> Neighbours:
+        """The latest videos of each query's creator that it may be shown."""
+        withheld = self.withheld(queries)
+        return latest(self.bank.items, queries.videos, EARLIER, self.known_by(queries), withheld)
+
+    def known_by(self, queries: Queries) -> np.ndarray | None:
+        """By when an item's outcome must have been known, (N,); None under the random split."""
+        return queries.examples["observed_at"].to_numpy() if self.task.split == "temporal" else None
+
+    def withheld(self, queries: Queries) -> list[np.ndarray]:
+        """Positions that each query is not shown: its near-duplicates and, where the split keeps
+        creators whole, all of its creator's, since a query of another split has none."""
+        alike = self.bank.alike(queries.videos)
+        if self.task.group_by != CREATOR:
+            return alike
+        own = of_creators(self.bank.items, queries.videos)
+        return [np.union1d(a, o) for a, o in zip(alike, own, strict=True)]
 
     def keys(self, queries: Queries) -> tuple[Keys, np.ndarray]:
         """What a search compares of N queries.
@@ -207,8 +234,12 @@ class Forecaster:
 
     def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
         """Breaches of the information contract among what `queries` were shown; all must be 0."""
-        asked = items_of(queries.examples, queries.videos)
-        return violations(self.bank, asked, found, held_out, self.task.split == "temporal")
+        asked, causal = items_of(queries.examples, queries.videos), self.task.split == "temporal"
+        both = [
+            violations(self.bank, asked, each, held_out, causal)
+            for each in (found, self.earlier(queries))
+        ]
+        return {clause: both[0][clause] + both[1][clause] for clause in both[0]}
 
     def inputs(
         self, queries: Queries, neighbours: Neighbours, base: np.ndarray | None = None
@@ -219,11 +250,20 @@ class Forecaster:
         weights = neighbours.weights(self.bank_settings.weighting, self.bank_settings.temperature)
         used, near = neighbours.compact()
         labels, residuals = (self.bank.take(name, used) for name in ("increment", "residual"))
+        own = self.earlier(queries)
+        its_labels, its_residuals = (
+            self.bank.take(name, own.index) for name in ("increment", "residual")
+        )
         return Inputs(
             video=self.tokens(queries, x, base),
             retrieved=retrieved_tokens(self.remembered_tokens(used), near, weights),
             summary=self.tokeniser.scale_summary(
-                label_summary(labels, residuals, near, weights, base)
+                np.hstack(
+                    [
+                        label_summary(labels, residuals, near, weights, base),
+                        creator_summary(its_labels, its_residuals, own.found, base),
+                    ]
+                )
             ),
             base=base,
             numbers=np.hstack([x, base]),
@@ -251,12 +291,18 @@ class Forecaster:
 
     def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
         """The same, from inputs."""
+        return np.maximum(inputs.base + self.blend(self.corrections(inputs)), 0.0)
+
+    def corrections(self, inputs: Inputs) -> list[np.ndarray]:
+        """By head, how far it would correct the base forecast: (N, H), log2 units."""
         from m3tr.model.network import residuals
 
         parts = [np.mean([residuals(network, inputs) for network in self.networks], 0)]
         if self.boosted is not None:
             parts.append(self.boosted.predict(inputs.everything))
-        return np.maximum(inputs.base + np.mean(parts, 0), 0.0)
+        if self.direct is not None:
+            parts.append(self.direct.predict(inputs.covariates) - inputs.base)
+        return parts
 
     def save(self, folder: Path) -> None:
         """Write everything to `folder`, replacing what was there at once."""
@@ -286,9 +332,10 @@ class Forecaster:
         )
         self.mhp.save(partial / "mhp")
         self.bank.save(partial / "bank")
-        if self.boosted is not None:
-            for h, text in enumerate(self.boosted.models):
-                (partial / f"boosted.{h}.txt").write_text(text)
+        for name in HEADS:
+            head: BoostedHead | None = getattr(self, name)
+            if head is not None:
+                head.save(partial, name)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
 
@@ -326,7 +373,7 @@ class Forecaster:
                 k.removeprefix(name + "/"): v for k, v in arrays.items() if k.startswith(name + "/")
             }
 
-        boosted = sorted(folder.glob("boosted.*.txt"), key=lambda p: int(p.name.split(".")[1]))
+        horizons = len(state["task"]["horizons"])
         mhp, maker = MambaHawkes.load(folder / "mhp"), KeyMaker.from_arrays(part("keys"))
         made_with = {"mhp": mhp.fingerprint(), "keys": maker.fingerprint()}
         return cls(
@@ -344,7 +391,8 @@ class Forecaster:
                 load_network(config, part(f"network{i}"))
                 for i, config in enumerate(state["networks"])
             ],
-            boosted=BoostedHead([p.read_text() for p in boosted]) if boosted else None,
+            blend=Blend.from_arrays(part("blend")),
+            **{name: BoostedHead.load(folder, name, horizons) for name in HEADS},
             half_width=arrays["half_width"],
             fitted=arrays.get("fitted", np.zeros(0, np.uint64)),
             held_out=arrays.get("held_out", np.zeros(0, np.uint64)),
@@ -355,4 +403,5 @@ class Forecaster:
             "tokeniser": self.tokeniser.arrays,
             "keys": self.key_maker.arrays,
             "base": self.base.arrays,
+            "blend": self.blend.arrays,
         }

@@ -45,6 +45,11 @@ class Inputs:
     numbers: np.ndarray
 
     @property
+    def covariates(self) -> np.ndarray:
+        """Covariates and X_s alone, shape (N, D - H)."""
+        return self.numbers[:, : -self.base.shape[1]]
+
+    @property
     def everything(self) -> np.ndarray:
         """Numbers and label summary together, shape (N, D + S)."""
         return np.hstack([self.numbers, self.summary])
@@ -101,3 +106,24 @@ def label_summary(
     )
     columns = [centre, spread, against, similarity]
     return np.where(some, np.hstack(columns), 0.0).astype(np.float32)
+
+
+def creator_summary(
+    labels: np.ndarray, residuals: np.ndarray, found: np.ndarray, base: np.ndarray
+) -> np.ndarray:
+    """How the creator's earlier videos turned out, shape (Q, 2 H + 1), float32.
+
+    Means of their out-of-fold residuals and of their labels against the query's base forecast, as
+    if there were one more that is 0, so that few say little; and how many there are.
+
+    Parameters
+    ----------
+    labels, residuals : ndarray, shapes (Q, k, H)
+    found : ndarray of bool, shape (Q, k)
+    base : ndarray, shape (Q, H)
+    """
+    there = found[:, :, None]
+    n = there.sum(1)
+    against = np.where(there, labels - base[:, None], 0).sum(1) / (n + 1)
+    residual = np.where(there, residuals, 0).sum(1) / (n + 1)
+    return np.hstack([residual, against, np.log2(1 + n)]).astype(np.float32)

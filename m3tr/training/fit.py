@@ -1,6 +1,6 @@
 """Everything M3TR learns, from the training split; validation only stops and calibrates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,13 @@ import polars as pl
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.settings import TaskSettings
-from m3tr.data.splits import creators
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
-from m3tr.model.base import BaseForecast, out_of_fold
-from m3tr.model.boosted import BoostedHead
+from m3tr.model.base import BaseForecast, fold_groups, out_of_fold
+from m3tr.model.boosted import HUBER, SQUARED, BoostedHead
 from m3tr.model.forecaster import Forecaster
 from m3tr.model.queries import Queries
 from m3tr.model.remember import as_digests
@@ -24,6 +23,8 @@ from m3tr.progress import track
 from m3tr.threads import one_thread
 from m3tr.training.loop import train_member
 from m3tr.training.settings import TrainSettings
+
+OTHER_AGE = 0.4  # weight of a training video at another age than the task's
 
 
 def fit(
@@ -39,6 +40,7 @@ def fit(
     settings: TrainSettings,
     seed: int,
     held_out: Iterable[str] = (),
+    also: Sequence[Queries] = (),
 ) -> tuple[Forecaster, dict[str, Any]]:
     """Fit a forecaster (docs/model.md, section 5).
 
@@ -59,6 +61,8 @@ def fit(
     held_out : iterable of str
         Ids of the videos that no bank may hold while the forecaster is evaluated: those of the
         test split; those of validation always count as such.
+    also : sequence of Queries
+        Training videos at other ages, with labels (`ages.at_other_ages`).
 
     Returns
     -------
@@ -77,8 +81,13 @@ def fit(
     forecaster.fitted = np.sort(as_digests(train.examples["video_id"]))
     forecaster.held_out = np.sort(as_digests(pl.Series([*apart], dtype=pl.String)))
     X = forecaster.covariates(train)
-    held_out_base = out_of_fold(X, y, creators(train.videos), seed)
-    forecaster.base.fit(X, y)
+    rows = [train, *also]
+    X_all = np.vstack([X, *(forecaster.covariates(queries) for queries in also)])
+    y_all = np.vstack([labels(queries) for queries in rows])
+    weight = np.where(np.arange(len(y_all)) < len(y), 1.0, OTHER_AGE)
+    groups = fold_groups(pl.concat([queries.videos for queries in rows]))
+    held_out_base = out_of_fold(X_all, y_all, groups, seed, weight)[: len(y)]
+    forecaster.base.fit(X_all, y_all, weight)
     split = np.cumsum([len(feedback.names), len(content.names)])
     by_feedback, metadata, x_s = np.split(X, split, axis=1)
     temporal = np.hstack([by_feedback, x_s, held_out_base])
@@ -104,13 +113,15 @@ def fit(
         ]
     forecaster.networks = [network for network, _ in fits]
     if settings.boosted:
+        residual = y - inputs.base, y_validation - inputs_validation.base
         forecaster.boosted = BoostedHead.fit(
-            inputs.everything,
-            y - inputs.base,
-            inputs_validation.everything,
-            y_validation - inputs_validation.base,
-            seed,
+            inputs.everything, residual[0], inputs_validation.everything, residual[1], HUBER, seed
         )
+        forecaster.direct = BoostedHead.fit(
+            X_all, y_all, inputs_validation.covariates, y_validation, SQUARED, seed, weight
+        )
+    parts = forecaster.corrections(inputs_validation)
+    forecaster.blend.fit(parts, y_validation - inputs_validation.base)
     with one_thread():
         forecast = forecaster.forecast_inputs(inputs_validation)
     forecaster.half_width = conformal(np.abs(forecast - y_validation), settings.coverage)
@@ -118,6 +129,7 @@ def fit(
     figures = {
         "validation_mse": float(np.mean((forecast - y_validation) ** 2)),
         "validation_mse_base": float(np.mean((base - y_validation) ** 2)),
+        "blend": forecaster.blend.arrays["weights"].tolist(),
         "best_epochs": [history["best_epoch"] for _, history in fits],
         "half_width": forecaster.half_width.tolist(),
         "retrieved": float(found.found.sum(1).mean()),

@@ -1,6 +1,6 @@
 """Settings of the training of the M3TR network."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,7 +24,9 @@ class TrainSettings(BaseModel):
     coverage : float
         Nominal coverage of the prediction intervals.
     boosted : bool
-        Average the networks with a boosted head on the same inputs.
+        Blend the networks with two boosted heads on the same inputs.
+    ages : tuple of float
+        Multiples of the observation age at which a boosted head also sees the training videos.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -43,6 +45,7 @@ class TrainSettings(BaseModel):
     huber: float = Field(1.0, gt=0)
     coverage: float = Field(0.8, gt=0, lt=1)
     boosted: bool = True
+    ages: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.7, 1.4, 2.0)
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
