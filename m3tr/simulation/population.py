@@ -35,6 +35,9 @@ CLASS_LOGITS = {
     "travel": (0.3, -0.5, 0.9, -0.5, 0.6),
     "study": (0.9, -0.5, -0.3, -0.5, 0.8),
 }
+# a creator's log followers and skill, and how far a video's quality strays from the skill
+MEDIAN_FOLLOWERS, LOG_FOLLOWERS_SD = 10_000, 1.5
+SKILL_SD, QUALITY_SD = 0.6, 0.8
 # local hours of publication, UTC: few at night, most in the evening
 HOUR_WEIGHTS = 1.0 + 0.85 * np.cos(2 * np.pi * (np.arange(24) - 18.5) / 24.0)
 DEFECTS = ("none", "no audio", "truncated", "not a video")
@@ -79,9 +82,12 @@ def draw_videos(settings: SimulationSettings) -> list[Video]:
     rng = np.random.default_rng([settings.seed, 1])
     n = settings.videos
     creators = max(3, round(n / settings.videos_per_creator))
-    followers = np.exp(rng.normal(np.log(10_000), 1.5, creators)).astype(np.int64) + 1
+    followers = (
+        np.exp(rng.normal(np.log(MEDIAN_FOLLOWERS), LOG_FOLLOWERS_SD, creators)).astype(np.int64)
+        + 1
+    )
     earlier = rng.geometric(0.02, creators)
-    skill = rng.normal(0, 0.6, creators)
+    skill = rng.normal(0, SKILL_SD, creators)
     home = rng.integers(0, len(TOPICS), creators)
 
     day = np.floor(rng.uniform(0, settings.days, n))
@@ -95,7 +101,7 @@ def draw_videos(settings: SimulationSettings) -> list[Video]:
     for i in range(n):
         c = int(rng.integers(creators))
         topic = TOPICS[home[c] if rng.random() < 0.5 else rng.integers(len(TOPICS))]
-        quality = float(skill[c] + rng.normal(0, 0.8))
+        quality = float(skill[c] + rng.normal(0, QUALITY_SD))
         probabilities = class_probabilities(topic, settings.topic_sharpness)
         trajectory_class = CLASSES[rng.choice(len(CLASSES), p=probabilities)]
         noise = float(rng.normal(0, settings.volume_noise))
@@ -103,7 +109,7 @@ def draw_videos(settings: SimulationSettings) -> list[Video]:
             settings.log_volume
             + TOPIC_EFFECT[topic]
             + settings.quality_effect * quality
-            + settings.follower_effect * (np.log(followers[c]) - np.log(10_000))
+            + settings.follower_effect * (np.log(followers[c]) - np.log(MEDIAN_FOLLOWERS))
             + noise
         )
         title, description, language = write_text(topic, quality, rng)

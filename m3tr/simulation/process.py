@@ -117,8 +117,21 @@ def immigration(
     times : (P,) left ends of the cells, days
     rates : (P, K) events a day; each cell holds the value at its middle
     """
-    cells = max(1, int(np.ceil(end / CELL_DAYS - 1e-9)))
-    times = np.arange(cells) * CELL_DAYS
+    times = cells(end)
+    rate = profile.volume * density(profile, times) * clock(publication_hour, times)
+    return times, rate[:, None] * np.array(profile.mix)
+
+
+def cells(end: float) -> np.ndarray:
+    """(P,) left ends of the cells that cover `(0, end]`, days."""
+    return np.arange(max(1, int(np.ceil(end / CELL_DAYS - 1e-9)))) * CELL_DAYS
+
+
+def density(profile: Profile, times: np.ndarray) -> np.ndarray:
+    """(P,) trend and surges at the middle of the cells, a day; times volume and clock: immigrants.
+
+    `times` (P,) are the cells' left ends, days.
+    """
     middle = times + CELL_DAYS / 2
     density = profile.trend_weight * np.exp(-middle / profile.trend_days) / profile.trend_days
     for age, width, weight in zip(
@@ -126,6 +139,10 @@ def immigration(
     ):
         z = (middle - age) / width
         density += weight * np.exp(-0.5 * z**2) / (width * np.sqrt(2 * np.pi))
-    hour = publication_hour + 24.0 * middle
-    clock = 1.0 + CLOCK_SWING * np.cos(2 * np.pi * (hour - CLOCK_PEAK_HOUR) / 24.0)
-    return times, (profile.volume * density * clock)[:, None] * np.array(profile.mix)
+    return density
+
+
+def clock(publication_hour: float, times: np.ndarray) -> np.ndarray:
+    """(P,) factor of the hour of day, UTC, at the middle of the cells; one on average."""
+    hour = publication_hour + 24.0 * (times + CELL_DAYS / 2)
+    return 1.0 + CLOCK_SWING * np.cos(2 * np.pi * (hour - CLOCK_PEAK_HOUR) / 24.0)

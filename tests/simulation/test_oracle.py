@@ -1,6 +1,5 @@
 """The best attainable forecast, and that content and the first day tell what comes."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,45 +7,14 @@ import polars as pl
 import pytest
 
 from m3tr.errors import InputError
-from m3tr.simulation.oracle import attainable_nmse, best_forecast, true_history
+from m3tr.simulation.oracle import attainable_nmse, best_forecast
 from m3tr.simulation.process import CLASSES
-from m3tr.simulation.settings import SimulationSettings
-from m3tr.simulation.world import simulate_dataset
-
-HORIZONS = [2.0, 4.0, 7.0]
-
-
-@pytest.fixture(scope="module")
-def table_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("tables")
-    simulate_dataset(out, SimulationSettings(videos=300, seed=11, media=False))
-    return out
-
-
-def _views(out: Path, low: float, high: float) -> np.ndarray:
-    """Views with age in (low, high], rows as in videos.parquet."""
-    ids = pl.read_parquet(out / "data/videos.parquet")["video_id"]
-    history = true_history(out)
-    counts = []
-    for video_id in ids:
-        ages, kinds = history.get(video_id, (np.empty(0), np.empty(0)))
-        counts.append(((ages > low) & (ages <= high) & (kinds == 0)).sum())
-    return np.array(counts)
-
-
-def _examples(out: Path, n: int, age: float = 1.0) -> pl.DataFrame:
-    y = np.stack([np.log2(1 + _views(out, age, h)) for h in HORIZONS], axis=1)[:n]
-    videos = pl.read_parquet(out / "data/videos.parquet").head(n)
-    return videos.select(
-        "video_id",
-        age_days=pl.lit(age),
-        horizon_days=pl.lit(HORIZONS),
-        increment=pl.Series(y.tolist(), dtype=pl.List(pl.Float64)),
-    )
+from m3tr.simulation.replay import true_history
+from tests.simulation.labels import labelled_examples, views, without_later_feedback
 
 
 def test_best_forecast_is_far_better_than_the_mean_and_unbiased(table_world: Path) -> None:
-    examples = _examples(table_world, 120)
+    examples = labelled_examples(table_world, 120)
     forecast = best_forecast(table_world, examples, n_paths=40)
     y = np.array(examples["increment"].to_list())
     error = forecast - y
@@ -61,19 +29,11 @@ def test_best_forecast_is_far_better_than_the_mean_and_unbiased(table_world: Pat
 def test_best_forecast_reads_nothing_after_the_observation(
     table_world: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(table_world / "data", tmp_path / "data")
-    videos = pl.read_parquet(tmp_path / "data/videos.parquet").select("video_id", "published_at")
-    (
-        pl.read_parquet(tmp_path / "data/feedback.parquet")
-        .join(videos, on="video_id")
-        .filter(pl.col("time") - pl.col("published_at") <= pl.duration(days=1))
-        .drop("published_at")
-        .write_parquet(tmp_path / "data/feedback.parquet")
-    )
-    examples = _examples(table_world, 15)
+    past = without_later_feedback(table_world, tmp_path)
+    examples = labelled_examples(table_world, 15)
     np.testing.assert_array_equal(
         best_forecast(table_world, examples, n_paths=20),
-        best_forecast(tmp_path, examples, n_paths=20),
+        best_forecast(past, examples, n_paths=20),
     )
 
 
@@ -87,11 +47,13 @@ def test_history_leaves_out_exactly_the_fake_likes(table_world: Path) -> None:
 
 
 def test_unknown_video_and_kind_are_refused(table_world: Path) -> None:
-    examples = _examples(table_world, 1)
+    examples = labelled_examples(table_world, 1)
     with pytest.raises(InputError, match="unknown kind"):
         best_forecast(table_world, examples, target="dislike")
     with pytest.raises(InputError, match="no video"):
         best_forecast(table_world, examples.with_columns(video_id=pl.lit("nobody")))
+    with pytest.raises(InputError, match="knowing is 'all'"):
+        attainable_nmse(table_world, examples, knowing="all")
 
 
 def _r2(X: np.ndarray, y: np.ndarray) -> float:
@@ -103,8 +65,8 @@ def _r2(X: np.ndarray, y: np.ndarray) -> float:
 def test_causes_tell_level_and_class_and_the_class_tells_more(table_world: Path) -> None:
     truth = pl.read_parquet(table_world / "data/truth.parquet")
     videos = pl.read_parquet(table_world / "data/videos.parquet")
-    y = np.log2(1 + _views(table_world, 1.0, 7.0))
-    day_one = np.log2(1 + _views(table_world, 0.0, 1.0))[:, None]
+    y = np.log2(1 + views(table_world, 1.0, 7.0))
+    day_one = np.log2(1 + views(table_world, 0.0, 1.0))[:, None]
     classes = (truth["trajectory_class"].to_numpy()[:, None] == np.array(CLASSES[1:])) * 1.0
     topics = truth["topic"].to_dummies().to_numpy()[:, 1:]
     content = np.column_stack(
