@@ -63,12 +63,11 @@ def latest(
         Shapes (Q, k), all scores 0: there is nothing to compare.
     """
     known_at = items["known_at"].to_numpy()
-    index = np.full((videos.height, k), -1, np.int64)
+    found = Neighbours.nobody(videos.height, k)
     for q, own in enumerate(of_creators(items, videos)):
         own = np.setdiff1d(own, exclude[q], assume_unique=True)
         if known_by is not None:
             own = own[known_at[own] <= known_by[q]]
         own = own[np.argsort(-known_at[own].astype(np.int64), kind="stable")][:k]
-        index[q, : len(own)] = own
-    none = np.zeros(index.shape)
-    return Neighbours(index, none, none, none)
+        found.index[q, : len(own)] = own
+    return found

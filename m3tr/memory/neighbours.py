@@ -33,6 +33,12 @@ class Neighbours:
     shares: Mapping[str, np.ndarray] = field(default_factory=dict)
     age: np.ndarray | None = None
 
+    @classmethod
+    def nobody(cls, queries: int, k: int) -> "Neighbours":
+        """No neighbour for any of the queries."""
+        none = np.zeros((queries, k))
+        return cls(np.full((queries, k), -1, np.int64), none, none, none)
+
     @property
     def found(self) -> np.ndarray:
         """True where there is a neighbour, shape (Q, k)."""

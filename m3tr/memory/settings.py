@@ -55,6 +55,8 @@ class BankSettings(BaseModel):
         eighth, a quarter and half of the task's own.
     k : int
         Neighbours retrieved for each query.
+    retrieve : bool
+        Whether forecasts look at the bank at all; without it they know the video alone.
     index : IndexSettings
         Which index a large bank gets.
     weighting : str
@@ -69,6 +71,7 @@ class BankSettings(BaseModel):
     numbers: bool = False
     ages: list[Duration] | None = None
     k: int = Field(10, ge=1)
+    retrieve: bool = True
     index: IndexSettings = IndexSettings()
     weighting: Literal["mean", "softmax"] = "mean"
     temperature: float = Field(0.1, gt=0)

@@ -174,6 +174,8 @@ class Forecaster:
 
     def retrieve(self, queries: Queries) -> Neighbours:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
+        if not self.bank_settings.retrieve:
+            return Neighbours.nobody(len(queries.x_s), self.bank_settings.k)
         keys, ages = self.keys(queries)
         return self.bank.search(
             keys,
@@ -185,6 +187,8 @@ class Forecaster:
 
     def earlier(self, queries: Queries) -> Neighbours:
         """The latest videos of each query's creator that it may be shown."""
+        if not self.bank_settings.retrieve:
+            return Neighbours.nobody(len(queries.x_s), EARLIER)
         withheld = self.withheld(queries)
         return latest(self.bank.items, queries.videos, EARLIER, self.known_by(queries), withheld)
 

@@ -37,6 +37,8 @@ class NetworkConfig:
         Of the head's hidden units, and of the pooled vectors that enter it.
     direct : sequence of str
         Modalities of one token, whose numbers also enter the head as they are.
+    attention : bool
+        Whether video and X_R ask each other, or are pooled each by itself.
     """
 
     dims: Mapping[str, int]
@@ -48,6 +50,7 @@ class NetworkConfig:
     hidden: int = 128
     dropout: float = 0.1
     token_dropout: float = 0.5
+    attention: bool = True
 
 
 class CrossAttention(nn.Module):
@@ -90,16 +93,18 @@ class PairedCrossAttention(nn.Module):
         super().__init__()
         c = config
         self.embed = nn.Sequential(nn.Linear(dim, c.width), nn.GELU(), nn.Linear(c.width, c.width))
-        self.ask = CrossAttention(c.width, c.heads, c.dropout)
-        self.answer = CrossAttention(c.width, c.heads, c.dropout)
+        if c.attention:
+            self.ask = CrossAttention(c.width, c.heads, c.dropout)
+            self.answer = CrossAttention(c.width, c.heads, c.dropout)
+        self.attention = c.attention
         self.pool, self.pool_r = AttentivePooling(c.width), AttentivePooling(c.width)
 
     def forward(self, x: Tensor, mask: Tensor, x_r: Tensor, mask_r: Tensor) -> Tensor:
         """x, x_r (B, T, D) with masks (B, T) -> (B, 2 W)."""
         e, e_r = self.embed(x), self.embed(x_r)
-        forth = self.pool(self.ask(e, e_r, mask_r), mask)
-        back = self.pool_r(self.answer(e_r, e, mask), mask_r)
-        return torch.cat([forth, back], 1)
+        if self.attention:
+            e, e_r = self.ask(e, e_r, mask_r), self.answer(e_r, e, mask)
+        return torch.cat([self.pool(e, mask), self.pool_r(e_r, mask_r)], 1)
 
 
 class M3TRNetwork(nn.Module):

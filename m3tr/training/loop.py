@@ -25,6 +25,7 @@ def network_config(inputs: Inputs, settings: TrainSettings) -> NetworkConfig:
         hidden=settings.hidden,
         dropout=settings.dropout,
         token_dropout=settings.token_dropout,
+        attention=settings.attention,
     )
 
 

@@ -16,6 +16,8 @@ class TrainSettings(BaseModel):
         Size of an embedded token, attention heads, hidden units of the head.
     dropout, token_dropout : float
         Of hidden units, and of the pooled token vectors that enter the head.
+    attention : bool
+        Paired cross attention of the video and what was retrieved; without it each is only pooled.
     weight_decay, learning_rate : float
     epochs, patience, batch_size : int
         At most so many epochs; training stops after `patience` without gain on validation.
@@ -37,6 +39,7 @@ class TrainSettings(BaseModel):
     hidden: int = Field(128, ge=4)
     dropout: float = Field(0.3, ge=0, lt=1)
     token_dropout: float = Field(0.5, ge=0, lt=1)
+    attention: bool = True
     weight_decay: float = Field(0.1, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
     epochs: int = Field(24, ge=1)
