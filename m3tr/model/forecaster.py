@@ -29,6 +29,7 @@ from m3tr.memory.settings import BankSettings
 from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
+from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
 from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of
 from m3tr.model.tokens import Tokeniser
@@ -54,8 +55,8 @@ class Forecaster:
     networks : sequence of M3TRNetwork
         Their forecasts are averaged.
     boosted : BoostedHead
-    half_width : ndarray, shape (H,)
-        Half width of the conformal prediction intervals, log2 units.
+    intervals : Intervals
+        The predictive distribution around the forecast.
     fitted, held_out : ndarray of uint64
         Digests of the training videos' ids, and of those of validation and test (`as_digests`): a
         model that is shipped names nobody. Empty where an earlier version trained it.
@@ -73,7 +74,7 @@ class Forecaster:
     bank: Bank
     networks: Sequence["M3TRNetwork"] = ()
     boosted: BoostedHead | None = None
-    half_width: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    intervals: Intervals = field(default_factory=Intervals)
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
@@ -104,8 +105,9 @@ class Forecaster:
             `videos`.
         """
         queries = self.queries(videos, feedback, observed_at, features)
-        neighbours = self.retrieve(queries)
-        increment = self.forecast(queries, neighbours)
+        inputs = self.inputs(queries, self.retrieve(queries))
+        increment = self.forecast_inputs(inputs)
+        lo, hi = self.intervals.interval(inputs.everything, increment)
         n, h = increment.shape
         seen = (
             queries.observed.filter(pl.col("kind") == self.task.target, pl.col("age_days") > 0)
@@ -121,8 +123,8 @@ class Forecaster:
                 "horizon_days": queries.examples["horizon_days"].explode().to_numpy(),
                 "increment": increment.ravel(),
                 "total": np.log2(before + np.exp2(increment)).ravel(),
-                "increment_lo": np.maximum(increment - self.half_width, 0).ravel(),
-                "increment_hi": (increment + self.half_width).ravel(),
+                "increment_lo": lo.ravel(),
+                "increment_hi": hi.ravel(),
             }
         )
 
@@ -249,6 +251,11 @@ class Forecaster:
         """Increment at every horizon (N, H), log2(1 + count), never below 0."""
         return self.forecast_inputs(self.inputs(queries, neighbours))
 
+    def quantiles(self, queries: Queries, neighbours: Neighbours) -> np.ndarray:
+        """Quantiles of the increment at `m3tr.quantiles.LEVELS`, (N, H, Q), log2(1 + count)."""
+        inputs = self.inputs(queries, neighbours)
+        return self.intervals.quantiles(inputs.everything, self.forecast_inputs(inputs))
+
     def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
         """The same, from inputs."""
         from m3tr.model.network import residuals
@@ -274,7 +281,7 @@ class Forecaster:
             "networks": [asdict(network.config) for network in self.networks],
         }
         (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
-        own = ("half_width", "fitted", "held_out")
+        own = ("fitted", "held_out")
         arrays: dict[str, np.ndarray] = {name: getattr(self, name) for name in own}
         for name, part in self._fitted().items():
             arrays |= {f"{name}/{key}": value for key, value in part.items()}
@@ -345,7 +352,7 @@ class Forecaster:
                 for i, config in enumerate(state["networks"])
             ],
             boosted=BoostedHead([p.read_text() for p in boosted]) if boosted else None,
-            half_width=arrays["half_width"],
+            intervals=Intervals.from_arrays(part("intervals")),
             fitted=arrays.get("fitted", np.zeros(0, np.uint64)),
             held_out=arrays.get("held_out", np.zeros(0, np.uint64)),
         )
@@ -355,4 +362,5 @@ class Forecaster:
             "tokeniser": self.tokeniser.arrays,
             "keys": self.key_maker.arrays,
             "base": self.base.arrays,
+            "intervals": self.intervals.arrays,
         }
