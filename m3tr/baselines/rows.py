@@ -12,6 +12,7 @@ from m3tr.baselines.lightgbm import LightGBM
 from m3tr.baselines.mean import Mean
 from m3tr.baselines.ridge import Ridge
 from m3tr.progress import track
+from m3tr.quantiles import LEVELS, central, conformal, crps_from_quantiles
 
 SCHEMA: dict[str, pl.DataType] = {
     "row": pl.String(),
@@ -24,6 +25,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "y_hat": pl.Float64(),
     "lo": pl.Float64(),
     "hi": pl.Float64(),
+    "crps": pl.Float64(),
 }
 
 
@@ -47,20 +49,29 @@ def baselines(tuning: int = 8, seeds: int = 3, n_jobs: int = 2, seed: int = 0) -
 
 
 def predictions(
-    rows: Sequence[Baseline], train: Data, validation: Data, test: Data
+    rows: Sequence[Baseline], train: Data, validation: Data, test: Data, coverage: float = 0.8
 ) -> pl.DataFrame:
     """Fit every row to both labels and forecast the test split.
 
+    Around each forecast lie the conformal quantiles of the row's own validation errors, the same
+    for every video, cut at 0.
+
     Returns
     -------
-    DataFrame with the columns `SCHEMA`: one row a baseline, label, video and horizon; the
-    baselines give no interval, so `lo` and `hi` are null.
+    DataFrame with the columns `SCHEMA`: one row a baseline, label, video and horizon; `lo` and `hi`
+    hold the interval of nominal `coverage`. They and `crps` are null where validation is empty.
     """
     tasks = [(row, label) for row in rows for label in LABELS]
     parts = []
     for row, label in track(tasks, "baselines"):
         y_hat = row.fit(train, validation, label).predict(test)
-        parts.append(prediction_frame(row.name, row.information, label, test, y_hat))
+        lo = hi = crps = None
+        if len(validation):
+            errors = validation.y(label) - row.predict(validation)
+            ends = _around(y_hat, errors, central(coverage))
+            lo, hi = np.minimum(ends[..., 0], y_hat), np.maximum(ends[..., 1], y_hat)
+            crps = crps_from_quantiles(test.y(label), _around(y_hat, errors, LEVELS), LEVELS)
+        parts.append(prediction_frame(row.name, row.information, label, test, y_hat, lo, hi, crps))
     return pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
 
 
@@ -72,6 +83,7 @@ def prediction_frame(
     y_hat: np.ndarray,
     lo: np.ndarray | None = None,
     hi: np.ndarray | None = None,
+    crps: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """Forecasts (N, H) of one row and label in log2 units, as a table like `SCHEMA`."""
     y = data.y(label)
@@ -84,9 +96,15 @@ def prediction_frame(
         "y_hat": np.asarray(y_hat, float).ravel(),
         "lo": None if lo is None else np.asarray(lo, float).ravel(),
         "hi": None if hi is None else np.asarray(hi, float).ravel(),
+        "crps": None if crps is None else np.asarray(crps, float).ravel(),
     }
     constants = {"row": row, "information": information, "label": label}
     frame = pl.DataFrame({k: v for k, v in flat.items() if v is not None})
     absent = [pl.lit(None, pl.Float64).alias(k) for k, v in flat.items() if v is None]
     frame = frame.with_columns(*absent, **{k: pl.lit(v) for k, v in constants.items()})
     return frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+
+
+def _around(y_hat: np.ndarray, errors: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Forecasts (N, H) plus the quantiles of errors (n, H), shape (N, H, Q); none below 0."""
+    return np.maximum(y_hat[:, :, None] + conformal(errors, levels), 0.0)

@@ -8,6 +8,7 @@ from m3tr.evaluation.settings import Bounds
 from m3tr.evaluation.table import OURS, Results
 
 HEADLINE = "increment"
+_LISTS = {"all": "horizons", "class": "classes", "age": "ages", "decile": "deciles"}
 _KEYS = ("row", "information", "label", "horizon", "horizon_days", "group", "level", "n")
 
 
@@ -16,22 +17,21 @@ def to_json(scores: Results) -> dict[str, dict[str, Any]]:
 
     The plain keys are the headline: the increment at the last horizon over all test videos.
     `increment` and `total` hold, each, a list of scores over all videos by horizon under
-    `horizons`, and lists by trajectory class and by age under `classes` and `ages`. What is not
-    defined is None.
+    `horizons`, and lists by trajectory class, by age and by decile of the row's forecasts under
+    `classes`, `ages` and `deciles`. What is not defined is None.
     """
     out: dict[str, dict[str, Any]] = {}
     for line in scores.scores.iter_rows(named=True):
         row = out.setdefault(line["row"], {"information": line["information"]})
         own = {k: _plain(v) for k, v in line.items() if k not in _KEYS}
-        label = row.setdefault(line["label"], {"horizons": [], "classes": [], "ages": []})
+        label = row.setdefault(line["label"], {name: [] for name in _LISTS.values()})
         place = {k: line[k] for k in ("horizon", "horizon_days", "n")}
         if line["group"] == "all":
             label["horizons"].append(place | own)
             if line["label"] == HEADLINE and line["horizon"] == len(scores.horizon_days) - 1:
                 row |= own
         else:
-            key = "classes" if line["group"] == "class" else "ages"
-            label[key].append({"level": line["level"]} | place | own)
+            label[_LISTS[line["group"]]].append({"level": line["level"]} | place | own)
     return out
 
 

@@ -131,6 +131,23 @@ def by_group(scores: Results, label: str, group: str) -> str | None:
     return _svg(draw, f"{group} {label}", (4.6, 1.0 + 0.55 * len(levels)))
 
 
+def coverage_by_decile(scores: Results, label: str, row: str) -> str | None:
+    """Coverage of a row's intervals by decile of its forecasts; None where it has none."""
+    own = scores.select(label, "decile").filter(
+        pl.col("row") == row, pl.col("horizon") == len(scores.horizon_days) - 1
+    )
+    if not own["coverage"].is_finite().any():
+        return None
+
+    def draw(axes: Any) -> None:
+        if scores.nominal is not None:
+            axes.axhline(scores.nominal, color=FAINT, lw=1, ls=":")
+        axes.plot(range(1, own.height + 1), own["coverage"], "o", ms=5, color=ACCENT)
+        axes.set(xlabel="decile of the forecast", ylabel="coverage", ylim=(0, 1.03))
+
+    return _svg(draw, f"coverage {label}", (4.6, 2.6))
+
+
 def trajectories(
     query: "Curve", neighbours: Sequence["Curve"], forecast: "Curve", name: str
 ) -> str:

@@ -1,6 +1,7 @@
 """results.md: the results table for readers."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,7 @@ class Header:
 
 
 def to_markdown(scores: Results, header: Header, batched: bool = False) -> str:
-    """The results as Markdown: headline per label, then by horizon, class and age.
+    """The results as Markdown: headline per label, then by horizon, class, age and decile.
 
     Parameters
     ----------
@@ -79,10 +80,12 @@ def to_markdown(scores: Results, header: Header, batched: bool = False) -> str:
     """
     parts = ["# Results\n"]
     parts.append("\n".join(f"- {k}: {_cell(v)}" for k, v in header.lines(scores).items()) + "\n")
+    nominal = f"; intervals of {100 * scores.nominal:.3g} %" if scores.nominal else ""
     parts.append(
         "Information: C content, F feedback up to the observation age, CF both, CFR both with "
         "retrieval. nMSE is over the whole test set; lower is better. MAE is in log2 units. Skill "
-        f"is against last count. Difference: nMSE minus that of {OURS}, same resamples.\n"
+        f"is against last count. Difference: nMSE minus that of {OURS}, same resamples. CRPS, "
+        f"coverage and width are of the predictive distributions{nominal}.\n"
     )
     last = scores.horizon_days[-1]
     for label, title in LABELS.items():
@@ -101,32 +104,39 @@ def to_markdown(scores: Results, header: Header, batched: bool = False) -> str:
             if not own.is_empty():
                 parts.append(f"### nMSE by {name}, at the last horizon\n")
                 parts.append(_wide(own, sizes=True))
+        own = scores.select(label, "decile").filter(pl.col("horizon_days") == last)
+        if own["coverage"].is_finite().any():
+            parts.append("### Coverage by decile of the row's own forecasts, at the last horizon\n")
+            parts.append(_wide(own, show=lambda line: number(line["coverage"])))
     return "\n".join(parts)
 
 
 def _headline(own: pl.DataFrame, batched: bool) -> str:
     names = ["Row", "Information", "nMSE [95 % CI]", "SRC [95 % CI]", "MAE", "Top 20 %", "Skill"]
-    names += ["Difference [95 % CI]", "Coverage", "Width"]
+    names += ["Difference [95 % CI]", "CRPS [95 % CI]", "Coverage", "Width"]
     names += ["nMSE, batches of 256", "SRC, batches of 256"] if batched else []
     lines = []
     for line in own.iter_rows(named=True):
         cells = [_bold(line["row"]), line["information"], ranged(line, "nmse"), ranged(line, "src")]
         keys = ["mae", "precision_top20", "skill"]
         cells += [number(line[k]) for k in keys] + [ranged(line, "difference")]
+        cells += [ranged(line, "crps")]
         cells += [number(line[k]) for k in ("coverage", "width")]
         cells += [number(line[k]) for k in ("nmse_batched", "src_batched")] if batched else []
         lines.append(cells)
     return _grid(names, lines)
 
 
-def _wide(own: pl.DataFrame, sizes: bool = False) -> str:
-    """nMSE with one column a level."""
+def _wide(
+    own: pl.DataFrame,
+    sizes: bool = False,
+    show: Callable[[dict[str, Any]], str] = lambda line: ranged(line, "nmse"),
+) -> str:
+    """A score, nMSE unless told otherwise, with one column a level."""
     levels = own["level"].unique(maintain_order=True).to_list()
     size = dict(own.select("level", "n").iter_rows())
     names = ["Row", *(f"{v} (n = {size[v]})" if sizes else v for v in levels)]
-    cells = {
-        (line["row"], line["level"]): ranged(line, "nmse") for line in own.iter_rows(named=True)
-    }
+    cells = {(line["row"], line["level"]): show(line) for line in own.iter_rows(named=True)}
     rows = own["row"].unique(maintain_order=True).to_list()
     return _grid(names, [[_bold(r), *(cells.get((r, v), "–") for v in levels)] for r in rows])
 

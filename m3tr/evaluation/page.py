@@ -108,15 +108,15 @@ of later videos.</p>{% endif %}
 <h2>{{ label.title }}</h2>
 <div class="scroll"><table>
 <tr><th>Row</th><th>Info</th><th>nMSE</th><th>SRC</th><th>MAE</th><th>Top 20 %</th><th>Skill</th>
-<th>nMSE minus M3TR</th><th>Coverage</th><th>Width</th></tr>
+<th>nMSE minus M3TR</th><th>CRPS</th><th>Coverage</th><th>Width</th></tr>
 {% for line in label.rows %}<tr{% if line.ours %} class="ours"{% endif %}>
 <td>{{ line.row }}</td><td>{{ line.information }}</td>
 {% for text, range in line.cells %}<td>{{ text }}{% if range %} <small>{{ range }}</small>
 {% endif %}</td>{% endfor %}</tr>{% endfor %}
 </table></div>
 <p class="note">Last horizon. Information: C content, F feedback up to the observation age, CF both,
-CFR both with retrieval. Brackets: 95 % interval. MAE and width are in log2 units: 1 is a factor of
-two. Skill is against last count.</p>
+CFR both with retrieval. Brackets: 95 % interval. MAE, CRPS and width are in log2 units: 1 is a
+factor of two. Skill is against last count.</p>
 <div class="grid" style="margin-top:1rem">{% for chart in label.charts %}
 <div class="card"><h3>{{ chart.title }}</h3>{{ chart.svg }}
 <p class="note">{{ chart.note }}</p></div>{% endfor %}</div>

@@ -97,12 +97,17 @@ def _charts(scores: Results, predictions: pl.DataFrame, label: str, row: str) ->
             sizes = ", ".join(f"{level} ({n})" for level, n in own.iter_rows())
             note = f"Error over the variance of the whole test set. Videos: {sizes}."
             pictures.append({"title": f"nMSE by {name}", "svg": drawn, "note": note})
+    drawn = charts.coverage_by_decile(scores, label, row)
+    if drawn is not None:
+        note = "Share of outcomes inside the interval, lowest forecasts first. Dotted: nominal."
+        title = f"{row}: coverage by decile of the forecast"
+        pictures.append({"title": title, "svg": drawn, "note": note})
     return pictures
 
 
 def _line(line: dict[str, Any]) -> dict[str, Any]:
     cells = []
-    for key in ("nmse", "src", "mae", "precision_top20", "skill", "difference"):
+    for key in ("nmse", "src", "mae", "precision_top20", "skill", "difference", "crps"):
         text, _, rest = ranged(line, key).partition(" ") if f"{key}_lo" in line else (
             number(line[key]), "", ""
         )  # fmt: skip
@@ -125,5 +130,7 @@ def _tiles(scores: Results, row: str) -> list[tuple[str, str]]:
     named = (("nMSE", "nmse"), ("SRC", "src"), ("MAE, log2", "mae"), ("skill", "skill"))
     tiles = [(f"{row}: {name}", number(line[key])) for name, key in named]
     if math.isfinite(line["coverage"]):
-        tiles.append((f"{row}: interval coverage", number(line["coverage"])))
+        nominal = f" of {100 * scores.nominal:.3g} % intervals" if scores.nominal else ""
+        tiles.append((f"{row}: coverage{nominal}", number(line["coverage"])))
+        tiles.append((f"{row}: CRPS, log2", number(line["crps"])))
     return tiles

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from m3tr.baselines.base import Data
+from m3tr.baselines.base import Data, Label
 from m3tr.baselines.rows import baselines, prediction_frame, predictions
 from m3tr.data.windows import observed
 from m3tr.evaluation.bounds import check, to_json
@@ -20,6 +20,7 @@ from m3tr.evaluation.settings import EvaluationSettings
 from m3tr.evaluation.table import results
 from m3tr.features.store import Features
 from m3tr.model.forecaster import Forecaster
+from m3tr.quantiles import crps_from_quantiles
 
 SHOWN = 6  # test videos that are explained
 PICTURED = 4  # neighbours of each with pictures: the page stays small
@@ -71,28 +72,23 @@ def evaluate(
     }
     rows = baselines(settings.tuning, settings.seeds, settings.n_jobs, seed)
     test = by_split["test"]
-    parts = [predictions(rows, by_split["train"], by_split["validation"], test)]
+    nominal = forecaster.intervals.coverage
+    rivals = predictions(rows, by_split["train"], by_split["validation"], test, nominal)
     content = features.select(test.examples["video_id"].to_list())
-    breaches = breaches_in_test(forecaster, test, feedback, content, examples)
-    forecast = forecaster.predict(test.videos, feedback, features=content)
-    shape = (len(test), -1)
-    grid = {c: forecast[c].to_numpy().reshape(shape) for c in forecast.columns[3:]}
-    interval = grid["increment_lo"], grid["increment_hi"]
-    parts.append(prediction_frame("M3TR", "CFR", "increment", test, grid["increment"], *interval))
-    parts.append(prediction_frame("M3TR", "CFR", "total", test, grid["total"]))
-    everything = pl.concat(parts)
+    ours, breaches = forecasts(forecaster, test, feedback, content, examples)
+    everything = pl.concat([rivals, ours])
 
     classes = trajectory_classes(feedback, test.examples, test.target)
-    scores = results(everything, test.examples, classes, settings.bootstrap, seed)
+    scores = results(everything, test.examples, classes, settings.bootstrap, seed, nominal)
     table = to_json(scores)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(table, indent=2) + "\n")
     (folder / "results.md").write_text(to_markdown(scores, header, batched=settings.batched))
     shown = explained(forecaster, test, content, videos, feedback, seed, media_root)
     write_report(folder / "report.html", scores, everything, header, shown, provenance)
-    ours = table["M3TR"]
+    headline = table["M3TR"]
     figures = {
-        "headline": {name: ours[name] for name in ("nmse", "src", "mae")},
+        "headline": {name: headline[name] for name in ("nmse", "src", "mae")},
         "nmse": {row: scored["nmse"] for row, scored in table.items()},
         "bounds": check(table, settings.bounds),
         "contract": breaches,
@@ -125,17 +121,35 @@ def split_data(
     )
 
 
-def breaches_in_test(
+def forecasts(
     forecaster: Forecaster,
     test: Data,
     feedback: pl.DataFrame,
     features: Features,
     examples: pl.DataFrame,
-) -> dict[str, int]:
-    """Breaches of the information contract among what test queries are shown."""
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """M3TR's forecasts of both labels, and breaches of the contract among what it was shown."""
+    given = forecaster.predict(test.videos, feedback, features=features)
+    shape = (len(test), -1)
+    grid = {c: given[c].to_numpy().reshape(shape) for c in given.columns[3:]}
     queries = forecaster.queries(test.videos, feedback, features=features)
+    found = forecaster.retrieve(queries)
+    quantiles = forecaster.quantiles(queries, found)  # (N, H, Q)
+    around = np.dstack([grid["increment_lo"], grid["increment_hi"], quantiles])
+    seen = test.examples["observed"].to_numpy()[:, None, None]
+    # the total grows with the increment, so its quantiles are those of the increment, carried over
+    each: dict[Label, np.ndarray] = {
+        "increment": around,
+        "total": np.log2(seen + np.exp2(around)),
+    }
+    parts = []
+    for label, q in each.items():
+        crps = crps_from_quantiles(test.y(label), q[..., 2:])
+        parts.append(
+            prediction_frame("M3TR", "CFR", label, test, grid[label], q[..., 0], q[..., 1], crps)
+        )
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
-    return forecaster.breaches(queries, forecaster.retrieve(queries), held_out)
+    return pl.concat(parts), forecaster.breaches(queries, found, held_out)
 
 
 def explained(

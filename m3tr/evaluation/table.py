@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ ORDER = (
 COLUMNS = {"row", "information", "video_id", "label", "horizon", "horizon_days", "y", "y_hat"}
 MIN_GROUP = 5  # a smaller group has scores but no interval
 AGE_BANDS = 4
+DECILES = 10
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,19 @@ class Results:
     ----------
     scores : DataFrame
         One row a table row, label, horizon and group: row, information, label, horizon,
-        horizon_days (median over videos), group ("all", "class" or "age"), level, n, nmse, src, mae
-        (each also _lo and _hi, 95 %; in a group nmse only), precision_top20, coverage, width,
-        nmse_batched, src_batched,
-        skill (against `last count`), difference (nMSE minus that of M3TR, with _lo and _hi).
-        What is not defined is NaN.
+        horizon_days (median over videos), group ("all", "class", "age" or "decile": tenths of the
+        row's own forecasts), level, n, nmse, src, mae, crps (each also _lo and _hi, 95 %; in a
+        class or age nmse only, in a decile none), precision_top20, coverage, width, nmse_batched,
+        src_batched, skill (against `last count`), difference (nMSE minus that of M3TR, with _lo and
+        _hi). What is not defined is NaN.
     n_test : int
         Test videos.
     age_days, horizon_days : tuple of float
         Least and greatest observation age; median horizon ages.
     bootstrap : int
         Resamples behind the intervals.
+    nominal : float or None
+        Nominal coverage of the intervals that `coverage` is of.
     """
 
     scores: pl.DataFrame
@@ -49,6 +53,7 @@ class Results:
     age_days: tuple[float, float]
     horizon_days: tuple[float, ...]
     bootstrap: int
+    nominal: float | None = None
 
     def headline(self, label: str) -> pl.DataFrame:
         """Scores over all test videos at the last horizon, one line a row."""
@@ -56,7 +61,7 @@ class Results:
         return self.select(label, "all").filter(pl.col("horizon") == last)
 
     def select(self, label: str, group: str) -> pl.DataFrame:
-        """Scores of a label in one kind of group ("all", "class", "age")."""
+        """Scores of a label in one kind of group ("all", "class", "age", "decile")."""
         return self.scores.filter((pl.col("label") == label) & (pl.col("group") == group))
 
 
@@ -66,14 +71,15 @@ def results(
     classes: pl.DataFrame | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
+    nominal: float | None = None,
 ) -> Results:
     """Score predictions of the test split.
 
     Parameters
     ----------
     predictions : DataFrame
-        row, information, video_id, label, horizon, horizon_days, y, y_hat and optionally lo, hi;
-        every row forecasts the same videos at the same horizons.
+        row, information, video_id, label, horizon, horizon_days, y, y_hat and optionally lo, hi,
+        crps; every row forecasts the same videos at the same horizons.
     examples : DataFrame
         At least these videos, with age_days.
     classes : DataFrame, optional
@@ -82,6 +88,8 @@ def results(
         Resamples behind the intervals; 0 gives none.
     seed : int
         Seed of the resamples.
+    nominal : float, optional
+        Nominal coverage of the intervals.
 
     Raises
     ------
@@ -118,12 +126,15 @@ def results(
             key = {"label": label, "horizon": horizon, "horizon_days": days}
             key |= {"group": group, "level": level, "n": int(inside.sum())}
             lines += [line | key for line in block.scores(inside, group == "all", resample)]
+        place = {"label": label, "horizon": horizon, "horizon_days": days, "group": "decile"}
+        lines += [line | place for line in block.deciles()]
     return Results(
         scores=pl.DataFrame(lines, infer_schema_length=None),
         n_test=videos.height,
         age_days=(float(age.min()), float(age.max())),
         horizon_days=tuple(horizons[h] for h in sorted(horizons)),
         bootstrap=bootstrap,
+        nominal=nominal,
     )
 
 
@@ -135,7 +146,7 @@ class _Block:
         known = [name for name in ORDER if name in found]
         self.rows = known + [name for name in found if name not in ORDER]
         self.information: list[str] = []
-        columns: dict[str, list[np.ndarray]] = {"y": [], "y_hat": [], "lo": [], "hi": []}
+        columns: dict[str, list[np.ndarray]] = {k: [] for k in ("y", "y_hat", "lo", "hi", "crps")}
         for name in self.rows:
             own = part.filter(pl.col("row") == name).sort("video_id")
             if not own["video_id"].equals(videos["video_id"]):
@@ -148,7 +159,9 @@ class _Block:
                 bound = own[key] if key in own.columns else pl.Series([None] * own.height)
                 into.append(bound.cast(pl.Float64).fill_null(math.nan).to_numpy())
         self.y = columns["y"][0]
-        self.Y_hat, self.lo, self.hi = (np.column_stack(columns[k]) for k in ("y_hat", "lo", "hi"))
+        self.Y_hat, self.lo, self.hi, self.crps = (
+            np.column_stack(columns[k]) for k in ("y_hat", "lo", "hi", "crps")
+        )
         if not (np.isfinite(self.Y_hat).all() and np.isfinite(self.y).all()):
             raise InputError("predictions: y or y_hat is missing or infinite; train again.")
 
@@ -167,6 +180,7 @@ class _Block:
             if everyone:
                 boot["mae"] = resample.means(errors)
                 boot["src"] = resample.src(self.y, self.Y_hat)
+                boot["crps"] = resample.means(self.crps)
         reference = self._column(Y_hat, REFERENCE)
         ours = self.rows.index(OURS) if OURS in self.rows and everyone else None
         lines = []
@@ -175,7 +189,8 @@ class _Block:
             line["nmse"] = float(squared[inside, j].mean()) / variance if len(y) else math.nan
             line["src"] = metrics.src(y, Y_hat[:, j])
             line["mae"] = metrics.mae(y, Y_hat[:, j])
-            for key in ("nmse", "src", "mae"):
+            line["crps"] = float(self.crps[inside, j].mean()) if len(y) else math.nan
+            for key in ("nmse", "src", "mae", "crps"):
                 lo, hi = interval(boot[key][:, j]) if key in boot else (math.nan, math.nan)
                 line |= {f"{key}_lo": lo, f"{key}_hi": hi}
             line["precision_top20"] = metrics.precision_at_top(y, Y_hat[:, j])
@@ -196,6 +211,30 @@ class _Block:
                     line |= {"difference_lo": lo, "difference_hi": hi}
             lines.append(line)
         return lines
+
+    def deciles(self) -> list[dict[str, Any]]:
+        """One dict a table row and tenth of its own forecasts, lowest first; no intervals.
+
+        A row has none where there are fewer videos, or different forecasts, than tenths.
+        """
+        lines = []
+        for j, y_hat in enumerate(self.Y_hat.T):
+            if len(np.unique(y_hat)) < DECILES:
+                continue
+            parts = np.array_split(np.argsort(y_hat, kind="stable"), DECILES)
+            for level, inside in enumerate(parts, 1):
+                own = np.isin(np.arange(len(y_hat)), inside)
+                (line,) = self._only(j).scores(own, False, Bootstrap(len(y_hat), 0))
+                lines.append(line | {"level": str(level), "n": len(inside)})
+        return lines
+
+    def _only(self, j: int) -> "_Block":
+        """The block of one table row."""
+        one = copy(self)
+        one.rows, one.information = [self.rows[j]], [self.information[j]]
+        for name in ("Y_hat", "lo", "hi", "crps"):
+            setattr(one, name, getattr(self, name)[:, [j]])
+        return one
 
     def _column(self, Y_hat: np.ndarray, row: str) -> np.ndarray | None:
         return Y_hat[:, self.rows.index(row)] if row in self.rows else None

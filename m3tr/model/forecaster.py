@@ -4,14 +4,11 @@ forecaster = Forecaster.load(folder)
 forecaster.predict(videos, feedback)   # -> one row a video and horizon
 """
 
-import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -27,10 +24,12 @@ from m3tr.memory.creators import CREATOR, latest, of_creators
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
+from m3tr.model import storage
 from m3tr.model.base import BaseForecast
 from m3tr.model.blend import Blend
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
+from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
 from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of
 from m3tr.model.tokens import Tokeniser
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.model.network import M3TRNetwork
 
-HEADS = ("boosted", "direct")
 EARLIER = 8  # videos of the same creator that are looked at
 
 
@@ -62,8 +60,8 @@ class Forecaster:
         Of the base forecast's residual, and of the label itself.
     blend : Blend
         Of the networks and both heads.
-    half_width : ndarray, shape (H,)
-        Half width of the conformal prediction intervals, log2 units.
+    intervals : Intervals
+        The predictive distribution around the forecast.
     fitted, held_out : ndarray of uint64
         Digests of the training videos' ids, and of those of validation and test (`as_digests`): a
         model that is shipped names nobody. Empty where an earlier version trained it.
@@ -83,7 +81,7 @@ class Forecaster:
     boosted: BoostedHead | None = None
     direct: BoostedHead | None = None
     blend: Blend = field(default_factory=Blend)
-    half_width: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    intervals: Intervals = field(default_factory=Intervals)
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
@@ -114,8 +112,9 @@ class Forecaster:
             `videos`.
         """
         queries = self.queries(videos, feedback, observed_at, features)
-        neighbours = self.retrieve(queries)
-        increment = self.forecast(queries, neighbours)
+        inputs = self.inputs(queries, self.retrieve(queries))
+        increment = self.forecast_inputs(inputs)
+        lo, hi = self.intervals.interval(inputs.everything, increment)
         n, h = increment.shape
         seen = (
             queries.observed.filter(pl.col("kind") == self.task.target, pl.col("age_days") > 0)
@@ -131,8 +130,8 @@ class Forecaster:
                 "horizon_days": queries.examples["horizon_days"].explode().to_numpy(),
                 "increment": increment.ravel(),
                 "total": np.log2(before + np.exp2(increment)).ravel(),
-                "increment_lo": np.maximum(increment - self.half_width, 0).ravel(),
-                "increment_hi": (increment + self.half_width).ravel(),
+                "increment_lo": lo.ravel(),
+                "increment_hi": hi.ravel(),
             }
         )
 
@@ -293,6 +292,11 @@ class Forecaster:
         """Increment at every horizon (N, H), log2(1 + count), never below 0."""
         return self.forecast_inputs(self.inputs(queries, neighbours))
 
+    def quantiles(self, queries: Queries, neighbours: Neighbours) -> np.ndarray:
+        """Quantiles of the increment at `m3tr.quantiles.LEVELS`, (N, H, Q), log2(1 + count)."""
+        inputs = self.inputs(queries, neighbours)
+        return self.intervals.quantiles(inputs.everything, self.forecast_inputs(inputs))
+
     def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
         """The same, from inputs."""
         return np.maximum(inputs.base + self.blend(self.corrections(inputs)), 0.0)
@@ -310,102 +314,9 @@ class Forecaster:
 
     def save(self, folder: Path) -> None:
         """Write everything to `folder`, replacing what was there at once."""
-        from safetensors.numpy import save_file
-
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        state = {
-            "task": self.task.model_dump(mode="json"),
-            "bank": self.bank_settings.model_dump(mode="json"),
-            "features": self.feature_settings.model_dump(mode="json"),
-            "feedback": self.feedback.state(),
-            "content": self.content.state(),
-            "networks": [asdict(network.config) for network in self.networks],
-        }
-        (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
-        own = ("half_width", "fitted", "held_out")
-        arrays: dict[str, np.ndarray] = {name: getattr(self, name) for name in own}
-        for name, part in self._fitted().items():
-            arrays |= {f"{name}/{key}": value for key, value in part.items()}
-        for i, network in enumerate(self.networks):
-            weights = {k: v.detach().numpy() for k, v in network.state_dict().items()}
-            arrays |= {f"network{i}/{key}": value for key, value in weights.items()}
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / "arrays.safetensors"
-        )
-        self.mhp.save(partial / "mhp")
-        self.bank.save(partial / "bank")
-        for name in HEADS:
-            head: BoostedHead | None = getattr(self, name)
-            if head is not None:
-                head.save(partial, name)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        storage.save(self, folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Forecaster":
         """Read what `save` wrote; InputError where `folder` holds no whole forecaster."""
-        from safetensors import SafetensorError
-
-        folder = Path(folder)
-        try:
-            state = json.loads((folder / "forecaster.json").read_text())
-        except (OSError, json.JSONDecodeError):
-            raise InputError(f"{folder} holds no forecaster: run the stage `train`") from None
-        try:
-            return cls._read(folder, state)
-        except InputError:
-            raise
-        except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as e:
-            raise InputError(
-                f"{folder} holds a damaged forecaster, or one of another version of m3tr "
-                f"({next(iter(str(e).splitlines()), e)}): copy it anew, or run the stage `train`"
-            ) from e
-
-    @classmethod
-    def _read(cls, folder: Path, state: Mapping[str, Any]) -> "Forecaster":
-        from safetensors.numpy import load_file
-
-        from m3tr.hawkes.process import MambaHawkes
-        from m3tr.model.network import load_network
-
-        arrays = load_file(folder / "arrays.safetensors")
-
-        def part(name: str) -> dict[str, np.ndarray]:
-            return {
-                k.removeprefix(name + "/"): v for k, v in arrays.items() if k.startswith(name + "/")
-            }
-
-        horizons = len(state["task"]["horizons"])
-        mhp, maker = MambaHawkes.load(folder / "mhp"), KeyMaker.from_arrays(part("keys"))
-        made_with = {"mhp": mhp.fingerprint(), "keys": maker.fingerprint()}
-        return cls(
-            task=TaskSettings.model_validate(state["task"]),
-            bank_settings=BankSettings(**state["bank"]),
-            feature_settings=FeatureSettings(**state["features"]),
-            feedback=FeedbackCovariates.from_state(state["feedback"]),
-            content=ContentCovariates.from_state(state["content"]),
-            tokeniser=Tokeniser.from_arrays(part("tokeniser")),
-            key_maker=maker,
-            base=BaseForecast.from_arrays(part("base")),
-            mhp=mhp,
-            bank=Bank.open(folder / "bank", made_with),
-            networks=[
-                load_network(config, part(f"network{i}"))
-                for i, config in enumerate(state["networks"])
-            ],
-            blend=Blend.from_arrays(part("blend")),
-            **{name: BoostedHead.load(folder, name, horizons) for name in HEADS},
-            half_width=arrays["half_width"],
-            fitted=arrays.get("fitted", np.zeros(0, np.uint64)),
-            held_out=arrays.get("held_out", np.zeros(0, np.uint64)),
-        )
-
-    def _fitted(self) -> Mapping[str, Mapping[str, np.ndarray]]:
-        return {
-            "tokeniser": self.tokeniser.arrays,
-            "keys": self.key_maker.arrays,
-            "base": self.base.arrays,
-            "blend": self.blend.arrays,
-        }
+        return cls(**storage.load(folder))

@@ -124,14 +124,19 @@ def fit(
     forecaster.blend.fit(parts, y_validation - inputs_validation.base)
     with one_thread():
         forecast = forecaster.forecast_inputs(inputs_validation)
-    forecaster.half_width = conformal(np.abs(forecast - y_validation), settings.coverage)
     base = inputs_validation.base
+    forecaster.intervals.fit(
+        (inputs.everything, inputs.base, y - inputs.base),
+        (inputs_validation.everything, forecast, y_validation - forecast),
+        settings.coverage,
+    )
+    lo, hi = forecaster.intervals.interval(inputs_validation.everything, forecast)
     figures = {
         "validation_mse": float(np.mean((forecast - y_validation) ** 2)),
         "validation_mse_base": float(np.mean((base - y_validation) ** 2)),
         "blend": forecaster.blend.arrays["weights"].tolist(),
         "best_epochs": [history["best_epoch"] for _, history in fits],
-        "half_width": forecaster.half_width.tolist(),
+        "interval_width": (hi - lo).mean(0).tolist(),
         "retrieved": float(found.found.sum(1).mean()),
         "contract": forecaster.breaches(train, found, apart),
     }
@@ -141,10 +146,3 @@ def fit(
 def labels(queries: Queries) -> np.ndarray:
     """Increment labels (N, H), log2 units."""
     return np.array(queries.examples["increment"].to_list(), float)
-
-
-def conformal(errors: np.ndarray, coverage: float) -> np.ndarray:
-    """Split-conformal half width per horizon from absolute errors (N, H)."""
-    n = len(errors)
-    rank = min(int(np.ceil((n + 1) * coverage)), n)
-    return np.sort(errors, axis=0)[rank - 1]

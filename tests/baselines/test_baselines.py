@@ -142,6 +142,25 @@ def test_predictions_have_the_schema_and_no_baseline_reads_test_labels(linear):
     assert y.to_numpy() == pytest.approx(test.y("increment")[:, 1])
 
 
+def test_intervals_of_a_baseline_are_of_its_own_validation_errors(linear):
+    train, validation, test = linear(80, 0), linear(49, 1), linear(400, 2)
+    frame = predictions([Ridge()], train, validation, test, 0.8).filter(label="increment")
+    row = Ridge().fit(train, validation, "increment")
+    errors = np.sort(validation.y("increment") - row.predict(validation), 0)
+    y_hat = row.predict(test)
+    lo, hi, crps = (frame[c].to_numpy().reshape(y_hat.shape) for c in ("lo", "hi", "crps"))
+    assert np.allclose(lo, np.maximum(np.minimum(y_hat + errors[4], y_hat), 0))
+    assert np.allclose(hi, np.maximum(y_hat + errors[44], y_hat))
+    assert (crps > 0).all() and crps.mean() < np.abs(y_hat - test.y("increment")).mean()
+    inside = (lo <= test.y("increment")) & (test.y("increment") <= hi)
+    assert 0.65 < inside.mean() < 0.95
+
+
+def test_without_validation_there_is_no_interval(linear):
+    frame = predictions([Mean()], linear(60, 0), linear(0, 1), linear(20, 2))
+    assert frame.select("lo", "hi", "crps").null_count().row(0) == (80, 80, 80)
+
+
 def test_an_empty_training_split_is_told_to_the_user(linear):
     with pytest.raises(InputError, match="no training example"):
         Mean().fit(linear(0, 0), linear(3, 1), "total")

@@ -144,8 +144,9 @@ def predictions(examples):
                             "y_hat": y_hat,
                             "lo": y_hat - bound if bound else [None] * N,
                             "hi": y_hat + bound if bound else [None] * N,
+                            "crps": abs(y - y_hat) if bound else [None] * N,
                         },
-                        schema_overrides={"lo": pl.Float64, "hi": pl.Float64},
+                        schema_overrides=dict.fromkeys(("lo", "hi", "crps"), pl.Float64),
                     )
                 )
     return pl.concat(parts).sample(fraction=1.0, shuffle=True, seed=1)

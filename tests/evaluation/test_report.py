@@ -26,7 +26,9 @@ def test_hostile_text_is_shown_and_not_run(page):
 
 
 def test_charts_follow_the_theme_and_are_drawn_for_both_labels(page):
-    assert page.count("<svg") == 2 * 2 + 8  # scatter and horizons a label; eight explanations
+    assert (
+        page.count("<svg") == 2 * 3 + 8
+    )  # scatter, horizons and coverage a label; eight explanations
     assert "var(--accent)" in page
     assert "#0102" not in page
     ids = re.findall(r'<clipPath id="([^"]+)"', page)

@@ -124,6 +124,49 @@ def test_mistakes_get_a_sentence(predictions, examples):
         results(broken, examples)
 
 
+def test_crps_and_its_interval(scores, predictions):
+    head = scores.headline("increment")
+    line = head.row(by_predicate=pl.col("row") == "M3TR", named=True)
+    assert line["crps"] == pytest.approx(_own(predictions, "M3TR")["crps"].mean())
+    assert line["crps_lo"] < line["crps"] < line["crps_hi"]
+    assert head.filter(row="ridge")["crps"].is_nan().all()
+    without = results(
+        predictions.drop("crps"),
+        predictions.select("video_id").unique().with_columns(age_days=pl.lit(1.0)),
+        bootstrap=0,
+    )
+    assert without.scores["crps"].is_nan().all()
+
+
+def test_deciles_are_of_the_rows_own_forecasts(scores, predictions):
+    own = _own(predictions, "M3TR").sort("y_hat")
+    y, lo, hi = (own[c].to_numpy() for c in ("y", "lo", "hi"))
+    tenths = scores.select("increment", "decile").filter(row="M3TR", horizon=1)
+    assert tenths["level"].to_list() == [str(k) for k in range(1, 11)]
+    assert tenths["n"].to_list() == [6] * 10
+    by_hand = [np.mean((lo <= y)[i : i + 6] & (y <= hi)[i : i + 6]) for i in range(0, 60, 6)]
+    assert tenths["coverage"].to_list() == pytest.approx(by_hand)
+    whole = scores.headline("increment").filter(row="M3TR")
+    for name in ("nmse", "crps", "coverage", "width"):
+        assert (tenths[name] * tenths["n"]).sum() / 60 == pytest.approx(whole[name][0])
+
+
+def test_a_constant_forecast_has_no_deciles(scores, predictions, examples):
+    assert scores.select("total", "decile").filter(row="mean").is_empty()
+    few = predictions.filter(pl.col("video_id") < "v009")
+    assert results(few, examples, bootstrap=0).select("total", "decile").is_empty()
+
+
+def test_coverage_by_decile_is_printed_where_there_are_intervals(predictions, examples):
+    told = results(predictions, examples, bootstrap=0, nominal=0.8)
+    text = to_markdown(told, Header("toy", "view"))
+    assert text.count("### Coverage by decile of the row's own forecasts") == 2
+    assert "intervals of 80 %" in text
+    assert [len(r["total"]["deciles"]) for r in to_json(told).values()] == [0, 20, 20, 20]
+    bare = to_markdown(results(predictions.drop("lo", "hi"), examples), Header("toy", "view"))
+    assert "Coverage by decile" not in bare
+
+
 def test_numbers_are_short():
     assert [number(x) for x in (0.12345, 0.00123, 0.0, float("nan"), None, -1.5)] == [
         "0.123", "0.0012", "0.000", "–", "–", "-1.500",

@@ -5,6 +5,7 @@ import polars as pl
 
 from m3tr.data.splits import creators
 from m3tr.model.base import out_of_fold
+from m3tr.model.intervals import PRIOR
 from m3tr.model.remember import as_digests
 from m3tr.training.fit import labels
 
@@ -13,7 +14,8 @@ def test_figures(tiny_forecaster):
     figures, f = tiny_forecaster.figures, tiny_forecaster.forecaster
     assert len(f.networks) == len(figures["best_epochs"]) == 2
     assert np.isfinite([figures["validation_mse"], figures["validation_mse_base"]]).all()
-    assert figures["half_width"] == f.half_width.tolist() and (f.half_width > 0).all()
+    assert len(figures["interval_width"]) == 2 and min(figures["interval_width"]) > 0
+    assert f.intervals.coverage == 0.8
     assert 0 < figures["retrieved"] <= f.bank_settings.k
 
 
@@ -27,9 +29,13 @@ def test_the_splits_are_known_by_digests(tiny_forecaster):
 
 def test_intervals_come_from_the_errors_on_validation(tiny_forecaster, tiny_queries):
     f, queries = tiny_forecaster.forecaster, tiny_queries["validation"]
-    errors = np.abs(f.forecast(queries, f.retrieve(queries)) - labels(queries))
-    rank = min(int(np.ceil((len(errors) + 1) * 0.8)), len(errors))
-    assert np.allclose(f.half_width, np.sort(errors, 0)[rank - 1], atol=1e-6)
+    inputs = f.inputs(queries, f.retrieve(queries))
+    forecast = f.forecast_inputs(inputs)
+    scores = (labels(queries) - forecast) / f.intervals.scale(inputs.everything, forecast)
+    kept = f.intervals.arrays["scores"]
+    assert len(kept) == len(scores) + PRIOR
+    for h in range(2):
+        assert np.abs(kept[:, h] - scores[:, [h]]).min(1).max() < 1e-5
 
 
 def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries):
