@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings, days
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
@@ -26,7 +27,6 @@ from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
-from m3tr.model.base import BaseForecast
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, label_summary, retrieved_tokens
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
