@@ -1,9 +1,10 @@
 """Tuned gradient boosting: a seeded search on validation, then several seeds averaged.
 
 The search is made at the last horizon with early stopping; what it finds is fitted at every
-horizon. The covariates are put into bins once a horizon, whatever the number of fits.
+horizon. The covariates are put into bins once a horizon and thread, whatever the number of fits.
 """
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -69,21 +70,29 @@ class Boosting:
 
     def fit(self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray) -> "Boosting":
         """Fit on X (N, D) and y (N, H); without validation rows, the first candidate as it is."""
-        sets = [_Binned(X, y[:, h], X_val, y_val[:, h] if len(y_val) else None)
-                for h in range(y.shape[1])]  # fmt: skip
+        # LightGBM writes to the data that it trains on: no two threads may share them
+        local = threading.local()
+
+        def boost(h: int, settings: dict[str, float], seed: int) -> tuple[Any, float]:
+            binned = local.__dict__.setdefault("binned", {})
+            if h not in binned:
+                binned[h] = _Binned(X, y[:, h], X_val, y_val[:, h] if len(y_val) else None)
+            return binned[h].boost(settings, seed)
+
+        horizons, last = range(y.shape[1]), y.shape[1] - 1
         tried = self.candidates() if len(y_val) else self.candidates()[:1]
         seeds = range(self.seed, self.seed + max(self.seeds, 1))
         # single-threaded boosters side by side: threads inside one wait for each other at every
         # split, and where cores are shared that costs more than it gains
         with ThreadPoolExecutor(self.n_jobs) as pool:
-            found = list(pool.map(lambda c: sets[-1].boost(c, self.seed), tried))
+            found = list(pool.map(lambda c: boost(last, c, self.seed), tried))
             best = int(np.argmin([error for _, error in found]))
             self.settings, at_last = tried[best], found[best][0]
-            jobs = [(h, seed) for h in range(len(sets)) for seed in seeds]
-            jobs.remove((len(sets) - 1, self.seed))  # the search has made it
-            fits = list(pool.map(lambda job: sets[job[0]].boost(self.settings, job[1])[0], jobs))
-        self.models = [[m for (at, _), m in zip(jobs, fits, strict=True) if at == h]
-                       for h in range(len(sets))]  # fmt: skip
+            jobs = [(h, seed) for h in horizons for seed in seeds]
+            jobs.remove((last, self.seed))  # the search has made it
+            fits = list(pool.map(lambda job: boost(job[0], self.settings, job[1])[0], jobs))
+        made = list(zip(jobs, fits, strict=True))
+        self.models = [[model for (at, _), model in made if at == h] for h in horizons]
         self.models[-1].insert(0, at_last)
         return self
 

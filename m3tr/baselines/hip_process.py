@@ -48,21 +48,6 @@ class Kernel:
     c: float
     theta: float
 
-    @property
-    def scale(self) -> float:
-        """C of the definition, from the branching ratio by Hurwitz' zeta function."""
-        return self.branching / float(zeta(1.0 + self.theta, 1.0 + self.c))
-
-    @classmethod
-    def from_scale(cls, scale: float, c: float, theta: float) -> "Kernel":
-        """A kernel from its C."""
-        return cls(scale * float(zeta(1.0 + theta, 1.0 + c)), c, theta)
-
-    @property
-    def endogenous(self) -> float:
-        """Counts that follow one count in the long run, itself included: `1 / (1 - branching)`."""
-        return 1.0 / (1.0 - self.branching) if self.branching < 1 else np.inf
-
     def phi(self, steps: int) -> np.ndarray:
         """phi(1), ..., phi(steps)."""
         u = np.arange(1, steps + 1)
@@ -85,16 +70,6 @@ def _response(phi):  # type: ignore[no-untyped-def]
             value += phi[u - 1] * response[t - u]
         response[t] = value
     return response
-
-
-def expected(
-    kernel: Kernel, gamma: float, eta: float, mu: float, promotion: np.ndarray
-) -> np.ndarray:
-    """xi (T,) of one video from its promotion series (T,)."""
-    response = kernel.response(len(promotion))
-    before = np.concatenate([[0.0], np.cumsum(response)[:-1]])
-    promoted = np.convolve(response, promotion)[: len(promotion)]
-    return gamma * response + eta * before + mu * promoted
 
 
 @dataclass(frozen=True)
@@ -120,13 +95,6 @@ class Windows:
     steps: np.ndarray
     first: np.ndarray
     weight: np.ndarray
-
-    @classmethod
-    def of_series(cls, count: np.ndarray, promotion: np.ndarray) -> "Windows":
-        """One video read at every step from its publication on; series (T,), equal weights."""
-        n = len(count)
-        row, shares = np.asarray(count, float)[None], np.asarray(promotion, float)[None]
-        return cls(row, shares, np.array([n]), np.array([0]), np.ones((1, n)))
 
     def select(self, rows: np.ndarray) -> "Windows":
         """The videos at `rows`."""

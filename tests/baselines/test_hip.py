@@ -10,22 +10,25 @@ from m3tr.baselines.hip_process import (
     Kernel,
     Windows,
     _two_nonnegative,
-    expected,
     expected_after,
     fit,
 )
+from tests.baselines.series import expected, windows_of, with_scale
 
 KERNEL = Kernel(branching=0.7, c=0.8, theta=0.9)
 TRUTH = Kernel(branching=0.9, c=1.0, theta=0.5)  # of the simulated videos
 
 
 def recursion(kernel, gamma, eta, mu, promotion):
-    """The definition, term by term."""
+    """The definition, term by term; C from the branching ratio, a sum with an integral's tail."""
+    u = np.arange(1, 1_000_001) + kernel.c
+    tail = (u[-1] + 0.5) ** -kernel.theta / kernel.theta
+    scale = kernel.branching / ((u ** -(1 + kernel.theta)).sum() + tail)
     xi = np.zeros(len(promotion))
     for t in range(len(promotion)):
         xi[t] = (gamma if t == 0 else eta) + mu * promotion[t]
-        for u in range(1, t + 1):
-            xi[t] += kernel.scale * (u + kernel.c) ** -(1 + kernel.theta) * xi[t - u]
+        for lag in range(1, t + 1):
+            xi[t] += scale * (lag + kernel.c) ** -(1 + kernel.theta) * xi[t - lag]
     return xi
 
 
@@ -45,15 +48,14 @@ def test_expected_counts_are_linear_in_gamma_eta_and_mu():
 def test_the_branching_ratio_is_the_sum_of_the_kernel():
     kernel = Kernel(0.7, 2.5, 3.0)
     assert kernel.phi(100_000).sum() == pytest.approx(0.7, rel=1e-6)
-    again = Kernel.from_scale(kernel.scale, 2.5, 3.0)
-    assert again.branching == pytest.approx(0.7)
+    again = with_scale(2.0, 2.5, 3.0)
+    assert again.phi(9) == pytest.approx(2.0 * (np.arange(1, 10) + 2.5) ** -4.0)
     assert np.isfinite(Kernel(0.7, 100.0, 50.0).phi(300)).all()
 
 
 def test_the_endogenous_response_is_the_long_run_sum():
     kernel = Kernel(0.7, 1.0, 4.0)
-    assert kernel.response(3000).sum() == pytest.approx(kernel.endogenous, rel=1e-4)
-    assert kernel.endogenous == pytest.approx(1 / 0.3)
+    assert kernel.response(3000).sum() == pytest.approx(1 / (1 - 0.7), rel=1e-4)
 
 
 def test_non_negative_least_squares_equals_scipy():
@@ -76,7 +78,7 @@ def test_fit_recovers_a_series_without_noise():
     s = np.zeros(90)
     s[[10, 40, 41]] = [50, 200, 80]
     views = expected(KERNEL, 500.0, 4.0, 3.0, s)
-    windows = Windows.of_series(views, s)
+    windows = windows_of(views, s)
     process = fit(windows)
     gamma, eta, error = process.own(windows)
     assert error[0] < 1e-4 * (views**2).sum()
@@ -88,7 +90,7 @@ def test_fit_recovers_a_series_without_noise():
 def test_what_follows_the_clock_is_the_series_prolonged():
     s = np.concatenate([np.random.default_rng(2).uniform(0, 9, 12), np.zeros(30)])
     xi = expected(KERNEL, 80.0, 5.0, 2.0, s)
-    windows = Windows.of_series(xi[:12], s[:12])
+    windows = windows_of(xi[:12], s[:12])
     after = expected_after(HIP(KERNEL, 2.0), windows, np.array([[0.0, 1.0, 7.0, 7.5, 30.0]]))[0]
     cumulative = np.concatenate([[0.0], np.cumsum(xi[12:])])
     assert after[[0, 1, 2, 4]] == pytest.approx(cumulative[[0, 1, 7, 30]])
