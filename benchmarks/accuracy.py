@@ -123,7 +123,7 @@ def table(repetitions: list[Scores]) -> str:
     """The scores as text, a line a row; brackets hold bootstrap intervals, +- the spread."""
     several = len(repetitions) > 1
     rival = np.mean([r[RIVAL]["nmse"] for r in repetitions])
-    lines = [f"{'row':12} {'info':5} {'nMSE':22} {'SRC':>6} {'MAE':>6} {'/ ' + RIVAL:>14}"]
+    lines = [f"{'row':20} {'info':5} {'nMSE':22} {'SRC':>6} {'MAE':>6} {'/ ' + RIVAL:>14}"]
     for row, s in summary(repetitions).items():
         first = repetitions[0][row]
         beside = (
@@ -134,7 +134,7 @@ def table(repetitions: list[Scores]) -> str:
         nmse = f"{number(s['nmse'])} {beside}"
         ratio = f"{s['nmse'] / rival:.3f}"
         lines.append(
-            f"{row:12} {s['information']:5} {nmse:22} {number(s['src'])} {number(s['mae'])} "
+            f"{row:20} {s['information']:5} {nmse:22} {number(s['src'])} {number(s['mae'])} "
             f"{ratio:>14}"
         )
     if several:

@@ -16,10 +16,12 @@ import polars as pl
 import pytest
 import yaml
 
+from m3tr.baselines.rows import baselines
+
 pytestmark = pytest.mark.slow
 
 STAGES = ["ingest", "validate", "features", "trajectories", "bank", "train", "evaluate", "register"]
-ROWS = ["mean", "last count", "ridge", "Hawkes", "LightGBM C", "LightGBM F", "LightGBM CF", "M3TR"]
+ROWS = [*(row.name for row in baselines()), "M3TR"]
 SETTINGS: dict[str, Any] = {
     "name": "end to end",
     "task": {

@@ -1,7 +1,8 @@
 """What every baseline is given and what it has to give back."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -71,18 +72,29 @@ class Data:
         return np.column_stack([parts[letter] for letter in information])
 
 
-class Baseline:
+class Baseline(ABC):
     """A row of the results table that is no M3TR; docs/evaluation.md says how each is made.
 
     A subclass has a `name` and an `information` set, fills `_fit` and `_predict`, and reads no
     part of `Data` that its information set does not grant.
+
+    Attributes
+    ----------
+    from_increment : bool
+        The row fits the increment only; its total is `log2(N(0, a] + 2^increment)`, exact in what
+        was observed, as that of M3TR is. Not for rows of the information set C: they may not
+        know `N(0, a]`.
     """
 
     name: str
     information: Information
+    from_increment: ClassVar[bool] = False
+    _fitted: tuple[Data, Data, Label] | None = None
 
-    def fit(self, train: Data, validation: Data, label: Label) -> "Baseline":
+    def fit(self, train: Data, validation: Data, label: Label) -> Self:
         """Fit to `train`; `validation` is for choices such as early stopping only.
+
+        A row that is fitted to the same data and label already stays as it is.
 
         Raises
         ------
@@ -94,18 +106,34 @@ class Baseline:
                 f"examples: no training example for the baseline '{self.name}'; "
                 "widen the training period of the split in params.yaml."
             )
-        self._fit(train, validation, label)
+        self._label = label
+        learned = "increment" if self._derived() else label
+        if self._fitted is None or not (
+            self._fitted[0] is train
+            and self._fitted[1] is validation
+            and self._fitted[2] == learned
+        ):
+            self._fit(train, validation, learned)
+            self._fitted = train, validation, learned
         return self
 
     def predict(self, data: Data) -> np.ndarray:
         """Forecast of the fitted label in log2 units, (N, H); no count is below 0."""
-        return np.maximum(self._predict(data), 0.0)
+        y_hat = np.maximum(self._predict(data), 0.0)
+        if self._label == "total" and self._derived():
+            return np.log2(data.examples["observed"].to_numpy()[:, None] + np.exp2(y_hat))
+        return y_hat
 
+    def _derived(self) -> bool:
+        return self.from_increment and "F" in self.information
+
+    @abstractmethod
     def _fit(self, train: Data, validation: Data, label: Label) -> None:
-        raise NotImplementedError
+        """Learn to forecast `label`; `validation` may be empty."""
 
+    @abstractmethod
     def _predict(self, data: Data) -> np.ndarray:
-        raise NotImplementedError
+        """Forecast of the label that `_fit` learned, (N, H)."""
 
 
 class Line:

@@ -7,10 +7,13 @@ import polars as pl
 
 from m3tr.baselines.base import LABELS, Baseline, Data, Label
 from m3tr.baselines.hawkes import Hawkes
+from m3tr.baselines.hip import HawkesIntensity
+from m3tr.baselines.knn import NearestNeighbours
 from m3tr.baselines.last_count import LastCount
-from m3tr.baselines.lightgbm import LightGBM
+from m3tr.baselines.lightgbm import LightGBM, LightGBMAverage, LightGBMResidual
 from m3tr.baselines.mean import Mean
 from m3tr.baselines.ridge import Ridge
+from m3tr.baselines.szabo_huberman import SzaboHuberman
 from m3tr.progress import track
 from m3tr.quantiles import LEVELS, central, conformal, crps_from_quantiles
 
@@ -29,22 +32,30 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def baselines(tuning: int = 8, seeds: int = 3, n_jobs: int = 2, seed: int = 0) -> list[Baseline]:
+def baselines(tuning: int = 8, seeds: int = 5, n_jobs: int = 2, seed: int = 0) -> list[Baseline]:
     """Every baseline, in the order of the results table.
 
     Parameters
     ----------
     tuning, seeds, n_jobs, seed : int
-        See `LightGBM`; the other rows have nothing to tune.
+        Of the LightGBM rows, see `Boosting`.
     """
+    raw = LightGBM("CF", tuning, seeds, n_jobs, seed)
+    residual = LightGBMResidual("CF", tuning, seeds, n_jobs, seed)
     return [
         Mean(),
         LastCount(),
-        Ridge(),
+        Ridge("F"),
+        Ridge("CF"),
+        NearestNeighbours(),
+        SzaboHuberman(),
         Hawkes(),
+        HawkesIntensity(),
         LightGBM("C", tuning, seeds, n_jobs, seed),
         LightGBM("F", tuning, seeds, n_jobs, seed),
-        LightGBM("CF", tuning, seeds, n_jobs, seed),
+        raw,
+        residual,
+        LightGBMAverage(raw, residual),
     ]
 
 

@@ -38,7 +38,7 @@ class EvaluationSettings(BaseModel):
 
     bootstrap: int = Field(default=1000, ge=0)
     tuning: int = Field(default=8, ge=1)
-    seeds: int = Field(default=3, ge=1)
+    seeds: int = Field(default=5, ge=1)
     n_jobs: int = Field(default=2, ge=1)
     batched: bool = False
     bounds: Bounds = Bounds()

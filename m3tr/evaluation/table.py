@@ -16,8 +16,9 @@ from m3tr.evaluation.bootstrap import Bootstrap, interval
 OURS = "M3TR"
 REFERENCE = "last count"
 ORDER = (
-    "mean", "last count", "ridge", "kNN", "Szabo-Huberman", "Hawkes", "HIP",
-    "LightGBM C", "LightGBM F", "LightGBM CF", "THP", "MMRA-like", OURS,
+    "mean", "last count", "ridge", "ridge CF", "kNN", "Szabo-Huberman", "Hawkes", "HIP",
+    "LightGBM C", "LightGBM F", "LightGBM CF", "LightGBM CF residual", "LightGBM average",
+    "THP", "MMRA-like", OURS,
 )  # fmt: skip
 COLUMNS = {"row", "information", "video_id", "label", "horizon", "horizon_days", "y", "y_hat"}
 MIN_GROUP = 5  # a smaller group has scores but no interval

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings, days
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
@@ -25,7 +26,6 @@ from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model import storage
-from m3tr.model.base import BaseForecast
 from m3tr.model.blend import Blend
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from m3tr.data.ridge import BaseForecast
 from m3tr.errors import InputError
-from m3tr.model.base import BaseForecast
 from m3tr.quantiles import LEVELS, central, conformal
 
 KNOTS = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)  # of the training forecasts; between them it is linear

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
-from m3tr.model.base import BaseForecast
 from m3tr.model.blend import Blend
 from m3tr.model.boosted import BoostedHead
 from m3tr.model.intervals import Intervals

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
+from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.settings import TaskSettings
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
-from m3tr.model.base import BaseForecast, fold_groups, out_of_fold
 from m3tr.model.boosted import HUBER, SQUARED, BoostedHead
 from m3tr.model.forecaster import Forecaster
 from m3tr.model.queries import Queries

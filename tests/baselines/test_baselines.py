@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.baselines.base import LABELS, Line
+from m3tr.baselines.base import LABELS, Baseline, Line
 from m3tr.baselines.last_count import LastCount
-from m3tr.baselines.lightgbm import GRID, LightGBM
 from m3tr.baselines.mean import Mean
 from m3tr.baselines.ridge import Ridge
 from m3tr.baselines.rows import SCHEMA, baselines, predictions
+from m3tr.baselines.szabo_huberman import SzaboHuberman
 from m3tr.errors import InputError
+from m3tr.evaluation.table import ORDER
 
 
 def test_line_is_the_least_squares_line():
@@ -48,6 +49,46 @@ def test_last_count_recovers_a_power_law(make):
     assert row.predict(data)[:, 0] == pytest.approx(y)
 
 
+def test_szabo_huberman_has_unit_slope_and_the_mean_growth(make):
+    rng = np.random.default_rng(0)
+    observed = rng.integers(1, 5000, 80)
+    growth = rng.normal(1.5, 0.1, (80, 2))
+    nothing = np.zeros((80, 1))
+    data = make(np.log2(1 + observed)[:, None] + growth, nothing, nothing, observed)
+    row = SzaboHuberman().fit(data, data, "increment")
+    assert row.growth == pytest.approx(growth.mean(0))
+    gap = row.predict(data) - np.log2(1 + observed)[:, None]
+    assert gap == pytest.approx(np.tile(growth.mean(0), (80, 1)))
+
+
+def test_a_row_must_fit_and_predict():
+    with pytest.raises(TypeError, match="abstract"):
+        Baseline()
+
+
+def test_a_total_from_the_increment_keeps_what_was_observed(linear):
+    train, test = linear(100, 0), linear(30, 1)
+    row = Ridge("F").fit(train, train, "increment")
+    increment, model = row.predict(test), row.model
+    total = row.fit(train, train, "total").predict(test)
+    assert row.model is model  # not fitted again
+    observed = test.examples["observed"].to_numpy()[:, None]
+    assert np.exp2(total) == pytest.approx(observed + np.exp2(increment))
+    assert row.fit(test, train, "total").model is not model
+
+
+def test_ridge_reads_content_only_where_it_may(make):
+    rng = np.random.default_rng(0)
+    F, C = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
+    data = make(8 + F[:, :1] + C[:, :1], F, C)
+
+    def error(row):
+        return np.abs(row.fit(data, data, "increment").predict(data) - data.y("increment")).max()
+
+    assert error(Ridge("CF")) < 0.05
+    assert error(Ridge("F")) > 1
+
+
 def test_ridge_recovers_linear_truth(linear):
     train, test = linear(300, 0), linear(100, 1)
     y_hat = Ridge().fit(train, train, "increment").predict(test)
@@ -71,63 +112,13 @@ def test_no_forecast_is_negative(make):
     assert Ridge().fit(train, train, "increment").predict(far).min() == 0.0
 
 
-@pytest.mark.parametrize(("information", "foreign"), [("C", "X_feedback"), ("F", "X_content")])
-def test_lightgbm_reads_only_its_information_set(linear, information, foreign):
-    train, validation, test = linear(120, 0), linear(40, 1), linear(40, 2)
-    rng = np.random.default_rng(9)
-    noisy = [
-        replace(d, **{foreign: rng.normal(size=getattr(d, foreign).shape)})
-        for d in (train, validation, test)
-    ]
-    kept = LightGBM(information, tuning=2, seeds=1).fit(train, validation, "increment")
-    other = LightGBM(information, tuning=2, seeds=1).fit(*noisy[:2], "increment")
-    assert np.array_equal(kept.predict(test), other.predict(noisy[2]))
-
-
-def test_lightgbm_learns_what_it_may_see(linear):
-    train, validation, test = linear(800, 0), linear(200, 1), linear(200, 2)
-    y = test.y("increment")
-
-    def nmse(information):
-        row = LightGBM(information, tuning=1, seeds=2).fit(train, validation, "increment")
-        return ((row.predict(test) - y) ** 2).mean(0) / y.var(0)
-
-    assert (nmse("F") < 0.1).all()
-    assert (nmse("CF") < 0.1).all()
-    assert (nmse("C") > 0.9).all()  # the label does not depend on content
-
-
-def test_lightgbm_is_deterministic_for_any_number_of_threads(linear):
-    train, validation, test = linear(120, 0), linear(40, 1), linear(40, 2)
-    one, two = (
-        LightGBM("CF", tuning=3, seeds=2, n_jobs=j).fit(train, validation, "total").predict(test)
-        for j in (1, 2)
-    )
-    assert np.array_equal(one, two)
-
-
-def test_lightgbm_candidates_are_in_the_grid_and_repeat():
-    candidates = LightGBM("C", tuning=6).candidates()
-    assert len(candidates) == 6
-    assert candidates == LightGBM("C", tuning=6).candidates()
-    for settings in candidates:
-        assert all(value in GRID[name] for name, value in settings.items())
-
-
-def test_lightgbm_without_validation_uses_the_default(linear):
-    train = linear(60, 0)
-    empty = linear(0, 1)
-    assert LightGBM("F", tuning=3, seeds=1).fit(train, empty, "increment").predict(train).shape == (
-        60,
-        2,
-    )
-
-
 def test_predictions_have_the_schema_and_no_baseline_reads_test_labels(linear):
     train, validation, test = linear(80, 0), linear(30, 1), linear(20, 2)
     frame = predictions(baselines(tuning=1, seeds=1), train, validation, test)
     assert dict(frame.schema) == SCHEMA
-    assert frame.height == 7 * 2 * 20 * 2
+    names = frame["row"].unique(maintain_order=True).to_list()
+    assert names == [name for name in ORDER if name in names] and len(names) == 13
+    assert frame.height == 13 * 2 * 20 * 2
     zeros = [[0.0, 0.0]] * 20
     blind = replace(
         test,

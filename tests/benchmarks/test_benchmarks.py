@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from m3tr.baselines.rows import baselines
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 # files beside the questions
 NO_QUESTIONS = {
@@ -20,16 +22,7 @@ NO_QUESTIONS = {
     "retrieval_world",
     "workspaces",
 }
-ROWS = [
-    "mean",
-    "last count",
-    "ridge",
-    "Hawkes",
-    "LightGBM C",
-    "LightGBM F",
-    "LightGBM CF",
-    "M3TR",
-]
+ROWS = [*(row.name for row in baselines()), "M3TR"]
 
 
 def benchmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
+from m3tr.data.ridge import out_of_fold
 from m3tr.data.splits import creators
-from m3tr.model.base import out_of_fold
 from m3tr.model.intervals import PRIOR
 from m3tr.model.remember import as_digests
 from m3tr.training.fit import labels

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m3tr.model.base import BaseForecast, out_of_fold
+from m3tr.data.ridge import BaseForecast, out_of_fold
 
 
 @pytest.fixture
