@@ -16,6 +16,7 @@ from benchmarks.folds import RESULT, SCORED, VIDEOS, prepare, run_fold
 from benchmarks.pool import Pool, pool
 from benchmarks.tasks import ROWS, Task, named, offered, settings
 from benchmarks.workspaces import REPOSITORY, require
+from m3tr.config import Params
 from m3tr.errors import InputError
 from m3tr.workspace import write_json
 
@@ -119,12 +120,12 @@ def of_task(task: Task, folds: Sequence[scores.Fold]) -> dict[str, Any]:
     """The numbers of one task."""
     rows = scores.summary(folds)
     compared = [row for row in (scores.OURS, *scores.RIVALS) if row in rows]
-    asked = folds[0].result["settings"]
+    asked = Params.model_validate(folds[0].result["settings"])
     return {
         "dataset": task.dataset,
         "more": task.more,
-        "split": asked["task"].get("split", "temporal"),
-        "seeds": {"M3TR": asked.get("train", {}).get("members", 3)},
+        "split": asked.task.split,
+        "seeds": {"M3TR": asked.train.members, "LightGBM": asked.evaluate.seeds},
         "folds": [
             {"examples": fold.result["examples"], "seconds": fold.result["seconds"]}
             | {"rows": scores.fold_scores(fold.forecasts)}

@@ -57,7 +57,7 @@ def fold(scores, factors, seed=0, n=40, ids="v", crps=None):
         "crps": crps or {},
         "examples": {"train": 5, "validation": 5, "test": n},
         "seconds": {},
-        "settings": {"task": {"split": "random"}},
+        "settings": {"name": "any", "task": {"split": "random"}},
     }
     return scores.Fold(pl.concat(parts), videos, result)
 
