@@ -64,7 +64,7 @@ def run_fold(
     groups of the results are made of) and, last, `result.json`. A fold with the same settings
     whose result is there is not run again.
     """
-    if (known := result_of(folder, settings)) is not None:
+    if (known := result_of(folder, settings, variants)) is not None:
         return known
     seconds = train_fold(base, folder, settings)
     with logged(folder):
@@ -88,6 +88,7 @@ def run_fold(
     rows = json.loads((folder / "reports" / "results.json").read_text())
     result = {
         "settings": dict(settings),
+        "variants": [variant.name for variant in variants],
         "examples": dict(examples["split"].value_counts().sort("split").iter_rows()),
         "seconds": seconds,
         # what cannot be computed anew from the forecasts alone
@@ -130,14 +131,17 @@ def run_stages(folder: Path, stages: Sequence[str], seconds: dict[str, float]) -
             STAGES[stage](folder)
 
 
-def result_of(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result of an earlier run with these settings, where there is one."""
+def result_of(
+    folder: Path, settings: Mapping[str, Any], variants: Sequence[Variant] = ()
+) -> dict[str, Any] | None:
+    """The result of an earlier run with these settings and variants, where there is one."""
     try:
         known: dict[str, Any] = json.loads((folder / RESULT).read_text())
     except (OSError, json.JSONDecodeError):
         return None
     # compared as JSON holds them: a tuple is a list there
-    return known if known.get("settings") == json.loads(json.dumps(dict(settings))) else None
+    same = known.get("settings") == json.loads(json.dumps(dict(settings)))
+    return known if same and {v.name for v in variants} <= {*known.get("variants", ())} else None
 
 
 def trained(folder: Path, settings: Mapping[str, Any]) -> bool:

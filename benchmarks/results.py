@@ -14,7 +14,7 @@ import polars as pl
 from benchmarks import results_page, scores
 from benchmarks.folds import RESULT, SCORED, VIDEOS, prepare, run_fold
 from benchmarks.pool import Pool, pool
-from benchmarks.tasks import ROWS, Task, named, offered, settings
+from benchmarks.tasks import ROWS, Task, Variant, named, offered, settings
 from benchmarks.workspaces import REPOSITORY, require
 from m3tr.config import Params
 from m3tr.errors import InputError
@@ -28,6 +28,9 @@ HEAVY = ("artifacts", "variants", ".mlflow")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     add_task_arguments(parser)
+    parser.add_argument(
+        "--skip", default="", help="variants of M3TR that get no row, as THP, the slowest by far"
+    )
     parser.add_argument(
         "--out", type=Path, help="folder of results.md and results.json; docs, but for --quick"
     )
@@ -44,7 +47,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run what is not done yet, write the page; headlines `{task: {row: {nmse, src, ...}}}`."""
     tasks = named(options.tasks)
     with folder_of(options.keep) as root:
-        run_tasks(root, tasks, options.jobs, options.quick)
+        run_tasks(root, tasks, options.jobs, options.quick, rows_without(options.skip))
         found = collect(root, tasks, options.quick)
         text = results_page.page(found)
         out = options.out or (None if options.quick else REPOSITORY / "docs")
@@ -56,10 +59,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {name: task["rows"] for name, task in found["tasks"].items()}
 
 
-def run_tasks(root: Path, tasks: Sequence[Task], processes: int, quick: bool) -> None:
+def rows_without(skip: str) -> list[Variant]:
+    """The variants of M3TR that are rows, but those of a comma-separated list."""
+    names = {name.strip() for name in skip.split(",")} - {""}
+    known = [row.name for row in ROWS]
+    for name in sorted(names - {*known}):
+        raise InputError(f"--skip {name}: name some of {', '.join(known)}")
+    return [row for row in ROWS if row.name not in names]
+
+
+def run_tasks(
+    root: Path, tasks: Sequence[Task], processes: int, quick: bool, rows: Sequence[Variant] = ROWS
+) -> None:
     """Every fold of the tasks, side by side; those that fail are told and left out."""
     with pool(processes) as workers:
-        bases, variants = datasets(workers, root, tasks, quick), offered(ROWS)
+        bases, variants = datasets(workers, root, tasks, quick), offered(rows)
         jobs = {}
         for task in tasks[::-1]:  # the long ones first
             for fold in range(folds_of(task, quick)):

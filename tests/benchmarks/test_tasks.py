@@ -108,6 +108,7 @@ def test_unknown_tasks_and_no_processes_are_one_sentence(tmp_path: Path) -> None
         (("ablations", "--tasks", "all"), "no task is called 'all'"),
         (("accuracy", "--task", "Y1"), "sample has no task 'Y1': name one of S400"),
         (("results", "--tasks", "S400", "--jobs", "0"), "--jobs 0"),
+        (("results", "--tasks", "S400", "--skip", "TPH"), "--skip TPH: name some of THP"),
     ):
         done = benchmark(*arguments, M3TR_REAL_DATA=str(tmp_path))
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
