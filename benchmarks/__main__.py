@@ -8,6 +8,7 @@ import sys
 from m3tr.errors import InputError
 
 NAMES = {
+    "ablations": "what each part of M3TR is worth, on validation and test of every task",
     "accuracy": "nMSE, SRC and MAE of every row of the results table on a dataset",
     "block": "a training step of the Mamba block, ours and that of transformers",
     "decode_floor": "the features stage beside decoding the same files with PyAV alone",
@@ -20,6 +21,7 @@ NAMES = {
     "oracle_property": "lasso, SCAD and MCP against the estimator that knows the zeros",
     "pipeline": "seconds of every stage on the sample",
     "plot_intensity": "the fitted intensity over a real retweet cascade, as a picture",
+    "results": "every row on every task and fold of the protocol; writes docs/results.md",
     "retrieval_allpairs": "neighbours of all items: ours, a Python loop, scikit-learn, faiss",
     "retrieval_append": "adding one percent to a bank, beside building it anew",
     "retrieval_exact": "every neighbour beside those of a brute-force search in float64",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from benchmarks.tiktok import write_tables
 from m3tr.config import FILE
 from m3tr.errors import InputError
 from m3tr.stages import import_data, simulate_data
@@ -28,8 +29,10 @@ class Source(NamedTuple):
 REAL = {
     "youtube-2021": Source("snapshots"),
     "weibo-ced": Source("parquet", drop=("rumor",)),  # a label of its own, not an input
+    "tiktok-smp": Source("parquet"),  # through tiktok.write_tables
 }
-NAMES = ("sample", *REAL)
+SIMULATED = {"sample": 400, "simulation-5000": 5000}  # videos; the settings are the repository's
+NAMES = (*SIMULATED, *REAL)
 
 # what --quick changes: less of everything that is repeated or searched
 QUICK: dict[str, dict[str, Any]] = {
@@ -38,6 +41,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "evaluate": {"tuning": 2, "seeds": 1, "bootstrap": 100},
 }
 QUICK_VIDEOS = 1500  # of a real dataset, drawn at random
+QUICK_WORLD = 400
 
 
 def real_data() -> Path:
@@ -46,9 +50,9 @@ def real_data() -> Path:
 
 
 def settings_of(dataset: str, quick: bool) -> dict[str, Any]:
-    """The content of the dataset's params.yaml; that of the sample is the repository's."""
-    path = REPOSITORY / FILE if dataset == "sample" else PARAMS / f"{dataset}.yaml"
-    settings: dict[str, Any] = yaml.safe_load(path.read_text())
+    """The content of the dataset's params.yaml; that of simulated worlds is the repository's."""
+    path = REPOSITORY / FILE if dataset in SIMULATED else PARAMS / f"{dataset}.yaml"
+    settings: dict[str, Any] = yaml.safe_load(path.read_text()) | {"name": dataset}
     # the question is how good the forecasts are, not whether they may be promoted
     settings.get("evaluate", {}).pop("bounds", None)
     return merged(settings, QUICK) if quick else settings
@@ -59,6 +63,13 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
     return {**settings} | {
         section: {**settings.get(section, {}), **keys} for section, keys in changes.items()
     }
+
+
+def repeated(settings: dict[str, Any], i: int, random: bool) -> dict[str, Any]:
+    """The settings of repetition `i`: another random split, or another training seed."""
+    if random:
+        return merged(settings, {"task": {"seed": settings["task"].get("seed", 7) + i}})
+    return settings | {"seed": settings.get("seed", 7) + i}
 
 
 def write_settings(workspace: Path, settings: Mapping[str, Any]) -> None:
@@ -78,33 +89,49 @@ def workspace_of(dataset: str, keep: Path | None = None, quick: bool = False) ->
     InputError
         Where the real dataset is absent, or `keep` holds data already.
     """
+    require(dataset)
+    with without_server(), tempfile.TemporaryDirectory(prefix="m3tr-benchmark-") as scratch:
+        folder = keep or Path(scratch)
+        bring(dataset, folder, quick)
+        yield folder
+
+
+def require(dataset: str) -> None:
+    """InputError where a real dataset is absent."""
     if dataset in REAL and not (real_data() / dataset / "videos.parquet").exists():
         raise InputError(
             f"{real_data() / dataset} holds no dataset: set M3TR_REAL_DATA to the folder of the "
             "real datasets, or use the sample"
         )
+
+
+@contextmanager
+def without_server() -> Iterator[None]:
+    """Runs are recorded in their workspaces, whatever MLFLOW_TRACKING_URI says."""
     server = os.environ.pop("MLFLOW_TRACKING_URI", None)
     try:
-        with tempfile.TemporaryDirectory(prefix="m3tr-benchmark-") as scratch:
-            folder = keep or Path(scratch)
-            folder.mkdir(parents=True, exist_ok=True)
-            _bring(dataset, folder)
-            if quick and dataset in REAL:
-                _cut(folder / "data")
-            yield folder
+        yield
     finally:
         if server is not None:
             os.environ["MLFLOW_TRACKING_URI"] = server
 
 
-def _bring(dataset: str, folder: Path) -> None:
-    if dataset in REAL:
-        kind, drop = REAL[dataset]
-        import_data(kind, real_data() / dataset, folder, list(drop), target="view", force=False)
-    elif (REPOSITORY / "data" / "videos.parquet").exists():
-        import_data("parquet", REPOSITORY / "data", folder, [], target="view", force=False)
-    else:  # a checkout without `dvc pull`: the sample is this world
-        simulate_data(folder, videos=400, seed=7, media=True)
+def bring(dataset: str, folder: Path, quick: bool = False) -> None:
+    """Write `folder/data`; the sample is a simulated world, so its truth is there too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if dataset in SIMULATED:
+        videos = min(SIMULATED[dataset], QUICK_WORLD) if quick else SIMULATED[dataset]
+        simulate_data(folder, videos=videos, seed=7, media=True)
+        return
+    kind, drop = REAL[dataset]
+    with tempfile.TemporaryDirectory(prefix="m3tr-tables-") as scratch:
+        source = real_data() / dataset
+        if dataset == "tiktok-smp":
+            write_tables(source, Path(scratch))
+            source = Path(scratch)
+        import_data(kind, source, folder, list(drop), target="view", force=False)
+    if quick:
+        _cut(folder / "data")
 
 
 def _cut(data: Path) -> None:

@@ -122,7 +122,15 @@ class TaskSettings(_Settings):
         Ages of the video under `observe.age`, leads after the clock under `observe.until`.
     split : "temporal" or "random"
     fractions : tuple of three floats
-        Shares of training, validation and test; they sum to one.
+        Shares of training, validation and test. They sum to one; under the temporal split also to
+        less, and what is later than the test part is left out of the task (rolling origins).
+    cuts : tuple of two or three datetimes, optional
+        Under the temporal split, instead of `fractions`: when validation begins, when test begins
+        and, with a third, when test ends.
+    fold : int
+        Under the random split: which part of the test share's size is the test part. Fold 0 is
+        the last one of the random order, fold 1 the one before, and so on: disjoint test parts,
+        which cover everything where the test share is one over a whole number.
     group_by : str, optional
         Column of the videos table whose groups stay whole under the random split.
     embargo : bool
@@ -140,6 +148,8 @@ class TaskSettings(_Settings):
     horizons: tuple[Duration, ...] = Field((timedelta(days=7),), min_length=1)
     split: Literal["temporal", "random"] = "temporal"
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    cuts: tuple[Clock, ...] | None = None
+    fold: int = Field(0, ge=0)
     group_by: str | None = None
     embargo: bool = True
     min_events: int = Field(0, ge=0)
@@ -161,11 +171,36 @@ class TaskSettings(_Settings):
                 f"the horizon {written[0]} is not after the observation age "
                 f"{format_duration(age)}: name a later horizon or a younger age"
             )
-        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError("fractions must be three positive shares that sum to 1")
-        if self.group_by is not None and self.split == "temporal":
-            raise ValueError("group_by needs split: random, the temporal split keeps no groups")
+        self._check_parts()
         return self
+
+    def _check_parts(self) -> None:
+        total, temporal = sum(self.fractions), self.split == "temporal"
+        if min(self.fractions) <= 0 or total > 1 + 1e-6 or (total < 1 - 1e-6 and not temporal):
+            less = "; under the temporal split to 1 or less" if temporal else ""
+            raise ValueError(f"fractions must be three positive shares that sum to 1{less}")
+        if self.cuts is not None:
+            if not temporal:
+                raise ValueError("cuts are times, they need split: temporal")
+            ascend = all(a < b for a, b in zip(self.cuts, self.cuts[1:], strict=False))
+            if len(self.cuts) not in (2, 3) or not ascend:
+                raise ValueError(
+                    "cuts must be two or three ascending times: when validation begins, when test "
+                    "begins, when test ends"
+                )
+        if temporal and self.group_by is not None:
+            raise ValueError("group_by needs split: random, the temporal split keeps no groups")
+        if temporal and self.fold:
+            raise ValueError(
+                f"fold: {self.fold} needs split: random; under the temporal split, shorter "
+                "fractions make an earlier origin"
+            )
+        folds = int(1 / self.fractions[2] + 1e-6)
+        if self.fold >= folds:
+            raise ValueError(
+                f"fold: {self.fold} does not exist: a test share of {self.fractions[2]:g} makes "
+                f"{folds} folds, numbered from 0"
+            )
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -1,4 +1,4 @@
-"""Training, validation and test: by time with an embargo, or at random by whole groups.
+"""Training, validation and test: by time with an embargo, or in random folds of whole groups.
 
 See docs/model.md, 2, clause 2, and docs/data.md. No split depends on the order of the rows.
 """
@@ -32,18 +32,20 @@ def assign_splits(
     -------
     examples : DataFrame
     figures : dict
-        Size of each split and what the embargo took from it.
+        Size of each split, what the embargo took from it, and what lies after the test part.
 
     Raises
     ------
     InputError
         A split is left without examples, or the column of the groups is missing.
     """
+    figures: dict[str, Any] = {"split": task.split}
     if task.split == "random":
         divided = _random(examples, videos, task)
+        figures["fold"] = task.fold
     else:
         divided = _temporal(examples, task)
-    figures: dict[str, Any] = {"split": task.split}
+        figures["left_out_after_test"] = examples.height - divided.height
     if task.split == "temporal" and task.embargo:
         kept = _embargo(divided)
         for name in SPLITS[:2]:
@@ -58,12 +60,16 @@ def assign_splits(
 
 def _temporal(examples: pl.DataFrame, task: TaskSettings) -> pl.DataFrame:
     ordered = examples.sort("observed_at", "video_id")
-    rank = pl.int_range(pl.len())
-    first, second = _cuts(examples.height, task.fractions)
-    split = pl.when(rank < first).then(pl.lit("train")).when(rank < second)
-    return ordered.with_columns(
-        split.then(pl.lit("validation")).otherwise(pl.lit("test")).alias("split")
-    )
+    cuts: tuple[Any, ...]
+    if task.cuts is None:
+        place, cuts = pl.int_range(pl.len()), _cuts(ordered.height, task.fractions)
+    else:
+        place, cuts = pl.col("observed_at"), task.cuts
+    early = pl.when(place < cuts[0]).then(pl.lit("train"))
+    known = early.when(place < cuts[1]).then(pl.lit("validation"))
+    # what is later than the test part stays null, and goes
+    split = known.when(place < cuts[2] if cuts[2:] else True).then(pl.lit("test"))
+    return ordered.with_columns(split.alias("split")).drop_nulls("split")
 
 
 def _embargo(examples: pl.DataFrame) -> pl.DataFrame:
@@ -100,11 +106,15 @@ def _random(examples: pl.DataFrame, videos: pl.DataFrame, task: TaskSettings) ->
     sizes = sizes.with_columns(pl.Series("_key", keys, pl.String)).sort("_key")
     # a group belongs where its middle falls, so that a large one does not overfill a small split
     middle = pl.col("len").cum_sum() - pl.col("len") / 2
-    first, second = _cuts(examples.height, task.fractions)
-    split = pl.when(middle <= first).then(pl.lit("train")).when(middle <= second)
-    sizes = sizes.with_columns(
-        split.then(pl.lit("validation")).otherwise(pl.lit("test")).alias("split")
-    )
+    n, share = examples.height, task.fractions[2]
+    # the same edges for all folds: no rounding may put a group into two test parts, or into none
+    end, begin = (round(n * (1 - fold * share)) for fold in (task.fold, task.fold + 1))
+    first, second, _ = _cuts(n, task.fractions)
+    # the circle, read backwards: test, then validation, then training
+    back = (end - middle) % n
+    tested = pl.when(back < end - begin).then(pl.lit("test"))
+    held = tested.when(back < end - begin + second - first).then(pl.lit("validation"))
+    sizes = sizes.with_columns(held.otherwise(pl.lit("train")).alias("split"))
     return drawn.join(sizes.select("_group", "split"), on="_group").drop("_group")
 
 
@@ -116,9 +126,10 @@ def _size(examples: pl.DataFrame, name: str) -> int:
     return examples.filter(pl.col("split") == name).height
 
 
-def _cuts(n: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
-    first = round(fractions[0] * n)
-    return first, round((fractions[0] + fractions[1]) * n)
+def _cuts(n: int, fractions: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Where training, validation and test end among `n` in order."""
+    first, second = fractions[0], fractions[0] + fractions[1]
+    return round(first * n), round(second * n), round(sum(fractions) * n)
 
 
 def _empty_split(name: str, n: int, figures: dict[str, Any], task: TaskSettings) -> str:
@@ -128,6 +139,11 @@ def _empty_split(name: str, n: int, figures: dict[str, Any], task: TaskSettings)
             f"params.yaml: the embargo leaves no {name} example ({lost} outcomes were not known "
             "when the next split begins); shorten task.horizons, use data over a longer time, or "
             "set task.embargo: false and say so."
+        )
+    if task.cuts is not None:
+        return (
+            f"params.yaml: no example is observed in the {name} part of task.cuts; move the cuts "
+            "to where the data are."
         )
     grouped = f" in whole groups of {task.group_by}" if task.group_by else ""
     return (

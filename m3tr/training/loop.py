@@ -12,6 +12,9 @@ from m3tr.model.inputs import Inputs
 from m3tr.model.network import M3TRNetwork, NetworkConfig, arguments, pick, residuals
 from m3tr.training.settings import TrainSettings
 
+# few videos are learned from in smaller batches, or an epoch would be a handful of steps
+STEPS, LEAST_BATCH = 20, 32
+
 
 def network_config(inputs: Inputs, settings: TrainSettings) -> NetworkConfig:
     """Sizes of a network for these inputs."""
@@ -63,13 +66,14 @@ def train_member(
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    steps = settings.epochs * -(-len(target) // settings.batch_size)
+    size = min(settings.batch_size, max(LEAST_BATCH, len(target) // STEPS))
+    steps = settings.epochs * -(-len(target) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, steps)
     loss_of = nn.HuberLoss(delta=settings.huber)
     best, errors = copy.deepcopy(network.state_dict()), [mse(validation.base, y_validation)]
     for _ in range(settings.epochs):
         network.train()
-        for rows in batches(len(target), settings.batch_size, order):
+        for rows in batches(len(target), size, order):
             loss = loss_of(network(*pick(everything, rows)), target[rows])
             optimiser.zero_grad()
             loss.backward()

@@ -20,7 +20,8 @@ class TrainSettings(BaseModel):
         Paired cross attention of the video and what was retrieved; without it each is only pooled.
     weight_decay, learning_rate : float
     epochs, patience, batch_size : int
-        At most so many epochs; training stops after `patience` without gain on validation.
+        At most so many epochs; training stops after `patience` without gain on validation. Batches
+        are smaller where an epoch would have fewer than twenty.
     huber : float
         Error, in log2 units, from which the loss is linear.
     coverage : float

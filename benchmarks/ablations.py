@@ -1,0 +1,112 @@
+"""What is each part of M3TR worth? Its variants beside it, on the first fold of each task."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import results_page
+from benchmarks.folds import logged, run_variant, train_fold, trained
+from benchmarks.forecasts import OURS, forecasts, squared_error
+from benchmarks.pool import pool
+from benchmarks.results import ABLATIONS, add_task_arguments, datasets, folder_of
+from benchmarks.tasks import ABLATIONS as VARIANTS
+from benchmarks.tasks import Task, Variant, named, offered, settings
+from m3tr.workspace import write_json
+
+SPLITS = ("validation", "test")
+Errors = dict[str, list[float]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    add_task_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Errors of each variant over those of M3TR.
+
+    `{tasks: {task: {variant: {validation, test, horizons}}}, mean: {variant: {validation, test}}}`;
+    `validation` and `test` are ratios of squared errors of the increment at the last horizon,
+    `horizons` the squared errors at each.
+    """
+    tasks = named(options.tasks)
+    with folder_of(options.keep) as root:
+        found = summary(errors_of(root, tasks, options.jobs, options.quick))
+        if options.keep is not None:
+            write_json(found, root / ABLATIONS)
+    print(results_page.ablations(found).strip())
+    return found
+
+
+def errors_of(
+    root: Path, tasks: Sequence[Task], processes: int, quick: bool
+) -> dict[str, dict[str, Errors]]:
+    """Squared errors of the full model and every variant, by task, variant and split."""
+    with pool(processes) as workers:
+        bases, variants = datasets(workers, root, tasks, quick), offered(VARIANTS)
+        asked = {task.name: settings(task, 0, quick) for task in tasks}
+        full = {
+            task.name: (of_full, (bases[task.dataset], root / "tasks" / task.name / "0",
+                                  root / "ablations" / task.name / OURS, asked[task.name]))
+            for task in tasks[::-1]
+        }  # fmt: skip
+        done = workers.run("full model", full)
+        jobs = {
+            f"{name} {variant.name}": (
+                of_variant,
+                (folder, root / "ablations" / name / variant.name, asked[name], variant),
+            )
+            for name, (folder, _) in done.items()
+            for variant in variants
+        }
+        varied = workers.run("ablations", jobs)
+    found: dict[str, dict[str, Errors]] = {}
+    for task in tasks:
+        if task.name in done:
+            own = {v.name: varied.get(f"{task.name} {v.name}") for v in variants}
+            known = {name: errors for name, errors in own.items() if errors is not None}
+            found[task.name] = {OURS: done[task.name][1], **known}
+    return found
+
+
+def of_full(base: Path, fold: Path, own: Path, asked: Mapping[str, Any]) -> tuple[Path, Errors]:
+    """The trained workspace of the full model, that of `results` where it is there; its errors."""
+    folder = fold if trained(fold, asked) else own
+    if folder == own:
+        train_fold(base, folder, asked)
+    with logged(folder):
+        return folder, scored(folder)
+
+
+def of_variant(full: Path, folder: Path, asked: Mapping[str, Any], variant: Variant) -> Errors:
+    """Errors of a variant of the forecaster that `full` holds."""
+    with logged(full):
+        run_variant(full, folder, asked, variant)
+        return scored(folder)
+
+
+def scored(workspace: Path) -> Errors:
+    """Squared errors of the increment at each horizon, by split."""
+    return {split: squared_error(forecasts(workspace, split)) for split in SPLITS}
+
+
+def summary(errors: Mapping[str, Mapping[str, Errors]]) -> dict[str, Any]:
+    """Ratios to the full model at the last horizon, and their geometric means over the tasks."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for name, variants in errors.items():
+        full = variants[OURS]
+        tasks[name] = {
+            variant: {split: own[split][-1] / full[split][-1] for split in SPLITS}
+            | {"horizons": own}
+            for variant, own in variants.items()
+        }
+    names = dict.fromkeys(v for task in tasks.values() for v in task if v != OURS)
+    mean = {}
+    for variant in names:
+        known = [task[variant] for task in tasks.values() if variant in task]
+        logs = {split: [np.log(k[split]) for k in known] for split in SPLITS}
+        mean[variant] = {split: float(np.exp(np.mean(v))) for split, v in logs.items()}
+    return {"tasks": tasks, "mean": mean}

@@ -1,0 +1,171 @@
+"""One fold of a task: a workspace of its own, run by the library's stage functions.
+
+Import and features are done once a dataset and shared. A variant of M3TR shares whatever its
+settings leave as it was: tables, trajectories, bank.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.forecasts import best_attainable, forecasts, later_clock, test_videos
+from benchmarks.tasks import Task, Variant
+from benchmarks.workspaces import SIMULATED, bring, merged, settings_of, write_settings
+from m3tr.stages import STAGES
+from m3tr.workspace import (
+    BANK,
+    FEATURES,
+    MODEL,
+    PREDICTIONS,
+    TABLES,
+    TRAJECTORIES,
+    write_json,
+    write_table,
+)
+
+RESULT, LOG = "result.json", "log.txt"
+SCORED, VIDEOS = "scored.parquet", "videos.parquet"
+TRAINING = ("ingest", "trajectories", "bank", "train")
+# what a variant shares where it leaves these sections of the settings as they were
+SHARED = {"trajectories": (TRAJECTORIES, {"hawkes"}), "bank": (BANK, {"hawkes", "bank"})}
+
+
+def prepare(dataset: str, root: Path, quick: bool) -> Path:
+    """A workspace with data and features of all videos of the dataset; made once."""
+    base = root / "datasets" / dataset
+    if not (base / RESULT).exists():
+        shutil.rmtree(base, ignore_errors=True)
+        seconds: dict[str, float] = {}
+        with logged(base):
+            with timed("import", seconds):
+                bring(dataset, base, quick)
+            write_settings(base, settings_of(dataset, quick))
+            run_stages(base, ("ingest", "features"), seconds)
+        write_json({"seconds": seconds}, base / RESULT)
+    return base
+
+
+def run_fold(
+    base: Path,
+    folder: Path,
+    task: Task,
+    settings: Mapping[str, Any],
+    variants: Sequence[Variant] = (),
+) -> dict[str, Any]:
+    """Forecasts of the test part by all rows; what `folder/result.json` then holds.
+
+    Writes `scored.parquet` (forecasts, as `baselines.rows.SCHEMA`), `videos.parquet` (what the
+    groups of the results are made of) and, last, `result.json`. A fold with the same settings
+    whose result is there is not run again.
+    """
+    if (known := result_of(folder, settings, variants)) is not None:
+        return known
+    seconds = train_fold(base, folder, settings)
+    with logged(folder):
+        run_stages(folder, ("evaluate",), seconds)
+        parts = [pl.read_parquet(folder / PREDICTIONS)]
+        for variant in variants:
+            with timed(variant.name, seconds):
+                run_variant(folder, folder / "variants" / variant.name, settings, variant)
+                own = forecasts(folder / "variants" / variant.name, "test")
+            named = {"row": variant.name, "information": variant.information}
+            parts.append(own.with_columns(**{k: pl.lit(v) for k, v in named.items()}))
+        if task.later is not None:
+            with timed("later clock", seconds):
+                parts.append(later_clock(folder, task.later))
+        if task.dataset in SIMULATED:
+            with timed("best attainable", seconds):
+                parts.append(best_attainable(base, folder))
+        write_table(pl.concat(parts), folder / SCORED)
+        write_table(test_videos(folder), folder / VIDEOS)
+    examples = pl.read_parquet(folder / TABLES / "examples.parquet")
+    rows = json.loads((folder / "reports" / "results.json").read_text())
+    result = {
+        "settings": dict(settings),
+        "variants": [variant.name for variant in variants],
+        "examples": dict(examples["split"].value_counts().sort("split").iter_rows()),
+        "seconds": seconds,
+        # what cannot be computed anew from the forecasts alone
+        "crps": {name: row["crps"] for name, row in rows.items() if row.get("crps") is not None},
+    }
+    write_json(result, folder / RESULT)
+    return result
+
+
+def train_fold(base: Path, folder: Path, settings: Mapping[str, Any]) -> dict[str, float]:
+    """A fresh workspace with everything up to the trained forecaster; seconds by stage."""
+    shutil.rmtree(folder, ignore_errors=True)
+    seconds: dict[str, float] = {}
+    with logged(folder):
+        for name in ("data", FEATURES):
+            link(base / name, folder / name)
+        write_settings(folder, settings)
+        run_stages(folder, TRAINING, seconds)
+    return seconds
+
+
+def run_variant(full: Path, folder: Path, settings: Mapping[str, Any], variant: Variant) -> None:
+    """Train a variant of the forecaster that the workspace `full` has trained."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("data", FEATURES, TABLES):
+        link(full / name, folder / name)
+    write_settings(folder, merged(settings, variant.changes))
+    for stage, (output, sections) in SHARED.items():
+        if sections.isdisjoint(variant.changes):
+            link(full / output, folder / output)
+        else:
+            STAGES[stage](folder)
+    STAGES["train"](folder)
+
+
+def run_stages(folder: Path, stages: Sequence[str], seconds: dict[str, float]) -> None:
+    """Run stages in a workspace; their seconds go into `seconds`."""
+    for stage in stages:
+        with timed(stage, seconds):
+            STAGES[stage](folder)
+
+
+def result_of(
+    folder: Path, settings: Mapping[str, Any], variants: Sequence[Variant] = ()
+) -> dict[str, Any] | None:
+    """The result of an earlier run with these settings and variants, where there is one."""
+    try:
+        known: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+    # compared as JSON holds them: a tuple is a list there
+    same = known.get("settings") == json.loads(json.dumps(dict(settings)))
+    return known if same and {v.name for v in variants} <= {*known.get("variants", ())} else None
+
+
+def trained(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the workspace holds a forecaster that was trained with these settings."""
+    return result_of(folder, settings) is not None and (folder / MODEL).exists()
+
+
+@contextmanager
+def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note how long the block takes."""
+    start = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - start, 1)
+
+
+@contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """What the stages print goes to a file: several folds run side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        yield
+
+
+def link(target: Path, name: Path) -> None:
+    """A symbolic link `name` to a folder that is only read."""
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.symlink_to(target.resolve(), target_is_directory=True)

@@ -1,0 +1,174 @@
+"""Scores over folds, ratios and the page of results, on forecasts with known answers."""
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import polars as pl
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def scores(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks import scores
+
+    return scores
+
+
+def fold(scores, factors, seed=0, n=40, ids="v", crps=None):
+    """A fold in which the error of each row is `factor` times the same noise."""
+    rng = np.random.default_rng(seed)
+    y, noise = rng.normal(8, 2, (2, n)), rng.normal(0, 1, (2, n))
+    parts = []
+    for row, factor in factors.items():
+        for horizon in (0, 1):
+            y_hat = y[horizon] + factor * noise[horizon]
+            ours = row == "M3TR"
+            parts.append(
+                pl.DataFrame(
+                    {
+                        "row": row,
+                        "information": "CFR" if ours else "CF",
+                        "video_id": [f"{ids}{i}" for i in range(n)],
+                        "label": "increment",
+                        "horizon": horizon,
+                        "horizon_days": 2.0 + horizon,
+                        "y": y[horizon],
+                        "y_hat": y_hat,
+                        "lo": y_hat - 1.0 if ours else None,
+                        "hi": y_hat + 1.0 if ours else None,
+                    },
+                    schema_overrides={"lo": pl.Float64, "hi": pl.Float64},
+                )
+            )
+    videos = pl.DataFrame(
+        {
+            "video_id": [f"{ids}{i}" for i in range(n)],
+            "age_days": [float(i) for i in range(n)],
+            "class": ["steady"] * (n - 6) + ["sparse"] * 6,
+            "unseen": [False] * n,
+            "new_creator": [i % 2 == 0 for i in range(n)],
+        }
+    )
+    result = {
+        "crps": crps or {},
+        "examples": {"train": 5, "validation": 5, "test": n},
+        "seconds": {},
+        "settings": {"name": "any", "task": {"split": "random"}},
+    }
+    return scores.Fold(pl.concat(parts), videos, result)
+
+
+FACTORS = {"mean": 2.0, "LightGBM CF": 0.5, "M3TR": 0.25}
+
+
+def test_a_row_is_summed_up_over_the_folds(scores: ModuleType) -> None:
+    folds = [fold(scores, FACTORS, 1, crps={"M3TR": 0.2}), fold(scores, FACTORS, 2, ids="w")]
+    out = scores.summary(folds)
+    each = [scores.fold_scores(f.forecasts)["M3TR"]["increment"][-1]["nmse"] for f in folds]
+    assert out["M3TR"]["nmse"] == pytest.approx(np.mean(each))
+    assert out["M3TR"]["nmse_sd"] == pytest.approx(np.std(each, ddof=1))
+    assert out["M3TR"]["coverage"] == pytest.approx(1.0)
+    assert out["M3TR"]["width"] == pytest.approx(2.0)
+    assert out["M3TR"]["crps"] is None  # one fold has none
+    assert out["M3TR"]["total_nmse"] is None
+    assert out["mean"]["coverage"] is None
+    # the error of a row is a multiple of that of another
+    assert out["LightGBM CF"]["nmse"] == pytest.approx(4 * out["M3TR"]["nmse"])
+    assert scores.summary(folds[:1])["M3TR"]["nmse_sd"] is None
+
+
+def test_a_row_that_a_fold_lacks_is_left_out(scores: ModuleType) -> None:
+    folds = [fold(scores, FACTORS, 1), fold(scores, {"M3TR": 0.25}, 2)]
+    assert list(scores.rows_of(folds)) == ["M3TR"]
+
+
+def test_ratios_are_those_of_the_means_and_are_paired(scores: ModuleType) -> None:
+    folds = [fold(scores, FACTORS, 1), fold(scores, FACTORS, 2, ids="w")]
+    rows, errors = scores.headline_errors(folds)
+    assert errors.shape == (80, 3)
+    means = {row: s["nmse"] for row, s in scores.summary(folds).items()}
+    assert dict(zip(rows, errors.sum(0), strict=True)) == pytest.approx(means)
+    ratio, lo, hi = scores.ratios(folds, resamples=200)["M3TR"]["LightGBM CF"]
+    # errors that are proportional have a ratio without any spread, unless draws are not shared
+    assert (ratio, lo, hi) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_a_video_of_several_folds_is_drawn_as_one(scores: ModuleType) -> None:
+    folds = [fold(scores, FACTORS, 1), fold(scores, FACTORS, 1)]
+    _, errors = scores.headline_errors(folds)
+    assert len(errors) == 40
+    assert errors.sum() == pytest.approx(scores.headline_errors(folds[:1])[1].sum())
+
+
+def test_groups_average_to_the_whole(scores: ModuleType) -> None:
+    folds = [fold(scores, FACTORS, 1), fold(scores, FACTORS, 2, ids="w")]
+    found = scores.groups(folds, ["M3TR", "LightGBM CF"])
+    everyone = [line for line in found if line["group"] == "all"]
+    nmse = scores.summary(folds)["M3TR"]["nmse"]
+    assert [line["horizon"] for line in everyone] == [0, 1]
+    assert everyone[1]["nmse"]["M3TR"] == pytest.approx(nmse)
+    for group, levels in (("age", 4), ("forecast", 10), ("class", 2), ("creator", 2)):
+        own = [line for line in found if line["group"] == group and line["horizon"] == 1]
+        assert len(own) == levels
+        assert sum(line["n"] for line in own) == 80
+        total = sum(line["n"] * line["nmse"]["M3TR"] for line in own) / 80
+        assert total == pytest.approx(nmse)
+    assert not [line for line in found if line["group"] == "seen"]  # nobody is unseen
+
+
+def test_means_over_tasks(scores: ModuleType) -> None:
+    def task(ours: float, rival: float) -> dict:
+        return {"M3TR": {"nmse": ours}, "ridge": {"nmse": rival}}
+
+    out = scores.across({"a": task(0.2, 0.4), "b": task(0.4, 0.2), "c": {"M3TR": {"nmse": 1.0}}})
+    assert out == {
+        "ridge": {
+            "tasks": 2,
+            "geometric": pytest.approx(1.0),
+            "arithmetic": pytest.approx(1.25),
+            "better": 1,
+        }
+    }
+
+
+def test_the_page_shows_what_is_there(scores: ModuleType) -> None:
+    from benchmarks.results import of_task
+    from benchmarks.results_page import page
+    from benchmarks.tasks import TASKS
+
+    folds = [fold(scores, FACTORS, 1), fold(scores, FACTORS, 2, ids="w")]
+    task = of_task(TASKS["Y1"], folds)
+    found = {"quick": False, "tasks": {"Y1": task}, "across": scores.across({"Y1": task["rows"]})}
+    text = page(found)
+    nmse, sd = task["rows"]["M3TR"]["nmse"], task["rows"]["M3TR"]["nmse_sd"]
+    assert f"| **M3TR** | CFR | {nmse:.4f} ± {sd:.4f} |" in text
+    assert "| LightGBM CF | 0.250 | 0.250 | 1 of 1 |" in text
+    assert "0.250 [0.250, 0.250]" in text
+    assert "Noise floor" not in text and "Ablations" not in text and "Quick" not in text
+    assert all(len(line) < 400 for line in text.splitlines())
+    assert "Nothing has been run" in page({"quick": False, "tasks": {}, "across": {}})
+
+
+def test_ablations_are_ratios_to_the_full_model(scores: ModuleType) -> None:
+    from benchmarks.ablations import summary
+    from benchmarks.results_page import ablations
+
+    def errors(validation: float, test: float) -> dict:
+        return {"validation": [9.0, validation], "test": [9.0, test]}
+
+    found = summary(
+        {
+            "a": {"M3TR": errors(1.0, 2.0), "eta=0": errors(2.0, 2.0), "-MHP": errors(1.5, 3.0)},
+            "b": {"M3TR": errors(2.0, 2.0), "eta=0": errors(1.0, 8.0)},
+        }
+    )
+    assert found["tasks"]["a"]["eta=0"]["validation"] == 2.0
+    assert found["mean"]["eta=0"] == pytest.approx({"validation": 1.0, "test": 2.0})
+    assert found["mean"]["-MHP"] == pytest.approx({"validation": 1.5, "test": 1.5})
+    text = ablations(found)
+    assert "| eta=0 | 2.000 / 1.000 | 0.500 / 4.000 | 1.000 / 2.000 |" in text
+    assert "| -MHP | 1.500 / 1.500 | – | 1.500 / 1.500 |" in text
