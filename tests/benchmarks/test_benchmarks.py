@@ -15,8 +15,10 @@ NO_QUESTIONS = {
     "__main__",
     "banks",
     "clips",
+    "contenders",
     "floor",
     "fresh",
+    "perturbations",
     "retrieval_world",
     "workspaces",
 }
