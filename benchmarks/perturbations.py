@@ -16,6 +16,7 @@ from m3tr.features.store import Features
 Shape = Literal["bots", "burst"]
 BURST = 1 / 24  # of the observation window: the hour before the clock of a day
 KEY = ["video_id", "time", "kind"]
+COLUMNS = [*KEY, "count"]
 # what is no metadata: identity, the clock, what is read as text, the media file
 KEPT = {"video_id", "published_at", "creator_id", "title", "description", "media"}
 
@@ -100,19 +101,16 @@ def with_fakes(
     if attack.shape == "burst":
         start = np.minimum(end - 1, end - np.round((end - start) * BURST).astype(np.int64))
     rng = np.random.default_rng(seed)
+    windows = Windows(place["video_id"].to_numpy(), start, end, amount)
+    if counters:
+        return _counted(feedback, _readings(windows, inside, attack.kind, rng))
     drawn = rng.integers(np.repeat(start, amount) + 1, np.repeat(end, amount) + 1)
-    fakes = pl.DataFrame(
-        {
-            "video_id": np.repeat(place["video_id"].to_numpy(), amount),
-            "time": pl.Series(drawn, dtype=pl.Int64).cast(feedback.schema["time"]),
-            "kind": pl.Series([attack.kind] * len(drawn), dtype=pl.String),
-            "count": pl.Series(np.ones(len(drawn)), dtype=feedback.schema["count"]),
-        },
-        schema_overrides={"video_id": pl.String},
-    )
-    if not counters:
-        return pl.concat([feedback, fakes.select(feedback.columns)])
-    return _counted(feedback, _read(fakes, inside))
+    fakes = {
+        "video_id": np.repeat(windows.video, amount),
+        "time": drawn,
+        "count": np.ones_like(drawn),
+    }
+    return pl.concat([feedback, _rows(fakes, attack.kind, feedback)])
 
 
 def with_mixed_fakes(
@@ -133,19 +131,46 @@ def with_mixed_fakes(
     return feedback
 
 
-def _read(fakes: pl.DataFrame, inside: pl.DataFrame) -> pl.DataFrame:
-    """The fakes at the times of the videos' readings in the window, summed."""
-    readings = inside.select("video_id", "time", reading="time").unique().sort("time")
-    last = readings.group_by("video_id").agg(last=pl.col("time").max())
-    return (
-        fakes.sort("time")
-        .join_asof(readings, on="time", by="video_id", strategy="forward", check_sortedness=False)
-        .join(last, on="video_id", how="left")
-        .with_columns(time=pl.coalesce("reading", "last"))
-        .group_by(KEY)
-        .agg(pl.col("count").sum())
-        .sort(KEY)
-    )
+class Windows(NamedTuple):
+    """Where fakes come to N videos: in `(start, end]`, microseconds since 1970, `amount` each."""
+
+    video: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    amount: np.ndarray
+
+
+def _rows(columns: dict[str, np.ndarray], kind: str, like: pl.DataFrame) -> pl.DataFrame:
+    """Fakes as a table of the schema of `like`."""
+    table = pl.DataFrame(columns, schema_overrides={"video_id": pl.String, "time": pl.Int64})
+    table = table.with_columns(pl.lit(kind).alias("kind"))
+    return table.select(pl.col(c).cast(like.schema[c]) for c in like.columns)
+
+
+def _readings(
+    windows: Windows, inside: pl.DataFrame, kind: str, rng: np.random.Generator
+) -> pl.DataFrame:
+    """Fakes summed by reading: there may be millions, so their number in each is drawn at once."""
+    times = inside.select("video_id", pl.col("time").dt.epoch("us")).unique().sort("time")
+    by_video = dict(times.group_by("video_id", maintain_order=True).agg("time").iter_rows())
+    video, time, count = [], [], []
+    for name, start, end, amount in zip(*windows, strict=True):
+        if amount == 0:
+            continue
+        at = np.array(by_video[name])
+        # a reading counts what came since the one before; the last one also what came after it
+        edges = np.concatenate([[start], np.clip(at[:-1], start, end), [end]])
+        here = rng.multinomial(amount, np.diff(edges) / (end - start))
+        some = here > 0
+        video += [name] * int(some.sum())
+        time.append(at[some])
+        count.append(here[some])
+    columns = {"video_id": np.array(video, dtype=object)}
+    columns |= {
+        n: np.concatenate(x) if x else np.zeros(0, int)
+        for n, x in (("time", time), ("count", count))
+    }
+    return _rows(columns, kind, inside.select(COLUMNS))
 
 
 def _counted(feedback: pl.DataFrame, fakes: pl.DataFrame) -> pl.DataFrame:

@@ -127,6 +127,20 @@ def test_a_burst_in_counters_is_in_the_last_reading_before_the_clock(perturb, vi
     assert set(ages.to_series()) == {AGE}
 
 
+def test_bots_in_counters_come_as_fast_as_time_passes_however_many(perturb, videos) -> None:
+    ages = [6, 8, 20, 40]  # hours; the clock is at 24
+    rows = [("v01", videos["published_at"][1] + timedelta(hours=h), "view", 10**9) for h in ages]
+    feedback = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    feedback = feedback.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
+    examples = examples_of(videos, feedback)
+    attack = perturb.Attack("bots", "view", 0.5)
+    found = perturb.with_fakes(feedback, examples, attack, "view", True, 1)
+    share = (found["count"] - feedback["count"]).to_numpy() / 1.5e9
+    # what comes after the last reading by the clock counts in it
+    assert share == pytest.approx(np.array([6, 2, 16, 0]) / 24, abs=1e-4)
+    assert share.sum() == pytest.approx(1, abs=1e-12)
+
+
 def test_only_one_of_equal_readings_is_raised(perturb, videos) -> None:
     feedback = feedback_of(videos, counters=True)
     twice = pl.concat([feedback, feedback])
