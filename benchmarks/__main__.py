@@ -27,6 +27,7 @@ NAMES = {
     "retrieval_exact": "every neighbour beside those of a brute-force search in float64",
     "retrieval_real": "do retrieved videos turn out like the query, by key and by weights",
     "retrieval_scale": "a search of a million items, ours and exact ones; build, memory, recall",
+    "robustness": "both models on cold, young, incomplete and attacked videos",
     "scan": "the selective scan on the CPU: ours, plain torch, C++",
     "tpp_real": "likelihood and residuals of the point process on real event logs",
     "tpp_taxi": "nats per event of the point process on taxi, beside easy-tpp",
