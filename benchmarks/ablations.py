@@ -13,7 +13,7 @@ from benchmarks.forecasts import OURS, forecasts, squared_error
 from benchmarks.pool import pool
 from benchmarks.results import ABLATIONS, add_task_arguments, datasets, folder_of
 from benchmarks.tasks import ABLATIONS as VARIANTS
-from benchmarks.tasks import Task, Variant, named, offered, settings
+from benchmarks.tasks import Task, Variant, differs, named, offered, settings
 from m3tr.workspace import write_json
 
 SPLITS = ("validation", "test")
@@ -61,6 +61,7 @@ def errors_of(
             )
             for name, (folder, _) in done.items()
             for variant in variants
+            if differs(variant, asked[name])
         }
         varied = workers.run("ablations", jobs)
     found: dict[str, dict[str, Errors]] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results_page
-from benchmarks.results import collect, folder_of, run_tasks
+from benchmarks.results import SLOW, collect, folder_of, rows_without, run_tasks
 from benchmarks.tasks import TASKS, Task
 from benchmarks.workspaces import NAMES
 from m3tr.errors import InputError
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     tasks = of_dataset(options.dataset, options.task)
     with folder_of(options.keep) as root:
-        run_tasks(root, tasks, options.jobs, options.quick)
+        run_tasks(root, tasks, options.jobs, options.quick, rows_without(SLOW))
         found = collect(root, tasks, options.quick)
     for name, task in found["tasks"].items():
         print(results_page.of_task(name, task).strip())

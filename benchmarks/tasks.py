@@ -128,6 +128,15 @@ def settings(task: Task, fold: int, quick: bool = False) -> dict[str, Any]:
     return merged(whole, {"task": {**task.changes, **task.folds[fold]}})
 
 
+def differs(variant: Variant, settings: Mapping[str, Any]) -> bool:
+    """Whether a variant is another model under these settings.
+
+    At age 0 nothing was seen: the process and what compares trajectories have nothing to do.
+    """
+    age = Params.model_validate(dict(settings)).task.observe.age
+    return age != timedelta(0) or not set(variant.changes) <= {"hawkes", "bank"}
+
+
 def offered(variants: Sequence[Variant]) -> list[Variant]:
     """Those whose settings this version of the library has; the others are told and left out."""
     kept = []

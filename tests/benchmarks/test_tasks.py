@@ -61,6 +61,17 @@ def test_every_youtube_task_ends_on_the_same_days() -> None:
     assert ends == {tuple(f"2021-05-{d:02}T12:00:00+00:00" for d in (6, 13, 20))}
 
 
+def test_a_cold_start_has_no_ablation_of_what_reads_feedback() -> None:
+    from benchmarks.tasks import ABLATIONS, differs, settings
+    from benchmarks.tasks import TASKS as KNOWN
+
+    cold = [v.name for v in ABLATIONS if not differs(v, settings(KNOWN["T0"], 0))]
+    assert {"-MHP", "THP", "eta=1", "-supervised key"} < set(cold)
+    assert not {"-retrieval", "-text", "-boosted head"} & set(cold)
+    for name in ("Y1", "W24", "S400"):
+        assert all(differs(v, settings(KNOWN[name], 0)) for v in ABLATIONS)
+
+
 def test_every_task_is_in_the_protocol() -> None:
     from benchmarks.tasks import TASKS as KNOWN
 
