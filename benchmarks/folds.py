@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.forecasts import best_attainable, forecasts, later_clock, test_videos
+from benchmarks.perturbations import without_feedback, without_metadata, without_modalities
 from benchmarks.tasks import Task, Variant
 from benchmarks.workspaces import SIMULATED, bring, merged, settings_of, write_settings
 from m3tr.stages import STAGES
@@ -25,6 +26,8 @@ from m3tr.workspace import (
     PREDICTIONS,
     TABLES,
     TRAJECTORIES,
+    read_features,
+    read_tables,
     write_json,
     write_table,
 )
@@ -113,15 +116,37 @@ def train_fold(base: Path, folder: Path, settings: Mapping[str, Any]) -> dict[st
 def run_variant(full: Path, folder: Path, settings: Mapping[str, Any], variant: Variant) -> None:
     """Train a variant of the forecaster that the workspace `full` has trained."""
     shutil.rmtree(folder, ignore_errors=True)
-    for name in ("data", FEATURES, TABLES):
-        link(full / name, folder / name)
+    link(full / "data", folder / "data")
+    if variant.without:
+        blinded(full, folder, variant.without)
+    else:
+        for name in (FEATURES, TABLES):
+            link(full / name, folder / name)
     write_settings(folder, merged(settings, variant.changes))
+    # keys are made of features and feedback, the process of feedback alone
+    blind = {"bank": bool(variant.without), "trajectories": variant.without == "feedback"}
     for stage, (output, sections) in SHARED.items():
-        if sections.isdisjoint(variant.changes):
+        if sections.isdisjoint(variant.changes) and not blind[stage]:
             link(full / output, folder / output)
         else:
             STAGES[stage](folder)
     STAGES["train"](folder)
+
+
+def blinded(full: Path, folder: Path, part: str) -> None:
+    """Tables and features of the workspace `full` in which no video has `part`."""
+    videos, feedback, examples = read_tables(full)
+    features = read_features(full, examples)
+    if part == "feedback":
+        feedback = without_feedback(feedback, examples)
+    elif part == "metadata":
+        videos = without_metadata(videos)
+    else:
+        videos, features = without_modalities(videos, features, [part])
+    tables = {"videos": videos, "feedback": feedback, "examples": examples}
+    for name, table in tables.items():
+        write_table(table, folder / TABLES / f"{name}.parquet")
+    features.save(folder / FEATURES)
 
 
 def run_stages(folder: Path, stages: Sequence[str], seconds: dict[str, float]) -> None:

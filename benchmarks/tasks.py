@@ -43,11 +43,22 @@ class Task(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """M3TR with other settings: the name of its row, its information set, and the changes."""
+    """M3TR with other settings, or with less to see.
+
+    Attributes
+    ----------
+    name, information : str
+        Of its row, and its information set.
+    changes : mapping
+        Of the settings.
+    without : str
+        What no video has: `feedback` (before the clock), `visual`, `audio`, `text`, `metadata`.
+    """
 
     name: str
     information: str
-    changes: Changes
+    changes: Changes = {}
+    without: str = ""
 
 
 def _youtube(day: int) -> Task:
@@ -102,7 +113,7 @@ MODEL: Changes = {
 
 ROWS = (
     Variant("THP", "CFR", {"hawkes": {"encoder": "transformer"}}),
-    Variant("MMRA-like", "CR", {"bank": {"eta": 0}, "train": {"without": ["temporal"]}}),
+    Variant("MMRA-like", "CR", {"bank": {"eta": 0}}, "feedback"),
 )
 ABLATIONS = (
     Variant("-Mamba", "CFR", {"hawkes": {"context": False}}),
@@ -111,13 +122,13 @@ ABLATIONS = (
     Variant("eta=0", "CFR", {"bank": {"eta": 0}}),
     Variant("eta=1", "CFR", {"bank": {"eta": 1}}),
     Variant("-supervised key", "CFR", {"bank": {"trajectory": "likelihood"}}),
-    Variant("-retrieval", "CF", {"train": {"retrieval": False}}),
+    Variant("-retrieval", "CF", {"bank": {"retrieve": False}}),
     Variant("-cross attention", "CFR", {"train": {"attention": False}}),
     Variant("-boosted head", "CFR", {"train": {"boosted": False}}),
-    Variant("-visual", "CFR", {"train": {"without": ["visual"]}}),
-    Variant("-audio", "CFR", {"train": {"without": ["audio"]}}),
-    Variant("-text", "CFR", {"train": {"without": ["text"]}}),
-    Variant("-metadata", "CFR", {"train": {"without": ["metadata"]}}),
+    Variant("-visual", "CFR", {}, "visual"),
+    Variant("-audio", "CFR", {}, "audio"),
+    Variant("-text", "CFR", {}, "text"),
+    Variant("-metadata", "CFR", {}, "metadata"),
     *ROWS,
 )
 

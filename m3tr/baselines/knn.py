@@ -1,11 +1,11 @@
 """The row `kNN`: nearest neighbours among the training videos' observed trajectories.
 
 A trajectory is the vector of feedback covariates: log increments per kind and bin, their totals and
-timing, standardised and clipped at six standard deviations. Columns that say nothing of the outcome
-make all videos equally far apart, so a column may be weighted by a power of its ridge coefficient.
-The power, the number of neighbours and whether they forecast their label or their growth over what
-was counted so far (to which the query adds its own count) are chosen on the validation split, for
-each horizon on its own.
+timing, standardised and clipped at four standard deviations. Columns that say nothing of the
+outcome make all videos equally far apart, so a column may be weighted by a power of its ridge
+coefficient. The power, the number of neighbours and whether they forecast their label or their
+growth over what was counted so far (to which the query adds its own count) are chosen on the
+validation split, for each horizon on its own.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from m3tr.data.ridge import BaseForecast
 
 
 class Ridge(Baseline):
-    """Ridge regression on standardised covariates, winsorised at six standard deviations.
+    """Ridge regression on standardised covariates, winsorised at four standard deviations.
 
     The covariates are log increments per kind and bin with their totals (F), and those of the
     content where they are read too (CF). The penalty is chosen by leave-one-out error on the

@@ -14,6 +14,7 @@ MAX_SNAPSHOT_LAGS = 40
 # Edges of the bins of an event log, as fractions of the observation window.
 WINDOW_FRACTIONS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 7 / 8, 15 / 16, 1.0)
 MAX_CATEGORIES = 16
+TEXTS = ("title", "description")
 NOT_COVARIATES = {"video_id", "published_at", "title", "description", "creator_id", "media"}
 
 
@@ -138,6 +139,7 @@ class ContentCovariates:
         self.components = components
         self.numbers: dict[str, tuple[float, float]] = {}
         self.categories: dict[str, list[str]] = {}
+        self.lengths: dict[str, float] = {}
         self.projections: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def fit(self, videos: pl.DataFrame, features: Any = None) -> "ContentCovariates":
@@ -154,6 +156,9 @@ class ContentCovariates:
                 counts = videos[name].cast(pl.String).drop_nulls().value_counts(sort=True)
                 top = counts.sort("count", name, descending=[True, False])
                 self.categories[name] = top[name].head(MAX_CATEGORIES).to_list()
+        for name in TEXTS:
+            length = _length(videos, name)
+            self.lengths[name] = float(np.nanmean(length)) if np.isfinite(length).any() else 0.0
         for m in features.tokens if features is not None else ():
             x = features.pooled(m)[features.present(m)]
             if len(x) > 1:
@@ -185,9 +190,10 @@ class ContentCovariates:
             for value in values:
                 same = (text == value).fill_null(False) if text is not None else [False] * n
                 columns.append(np.asarray(same, float))
-        for name in ("title", "description"):
-            length = videos[name].str.len_chars().fill_null(0) if name in videos.columns else None
-            columns.append(np.log1p(length.to_numpy()) if length is not None else np.zeros(n))
+        for name in TEXTS:
+            # a text that is missing is of the usual length: none would be an extreme one
+            length = _length(videos, name)
+            columns.append(np.where(np.isfinite(length), length, self.lengths[name]))
         columns.append(_clock(videos["published_at"]))
         for m, (centre, v) in self.projections.items():
             if features is not None and m in features.tokens:
@@ -205,6 +211,7 @@ class ContentCovariates:
             "components": self.components,
             "numbers": self.numbers,
             "categories": self.categories,
+            "lengths": self.lengths,
             "projections": projections,
         }
 
@@ -214,6 +221,7 @@ class ContentCovariates:
         new = cls(state["components"])
         new.numbers = {name: (mean, std) for name, (mean, std) in state["numbers"].items()}
         new.categories = dict(state["categories"])
+        new.lengths = dict(state["lengths"])
         for m, (centre, v) in state["projections"].items():
             new.projections[m] = (np.asarray(centre, np.float32), np.asarray(v, np.float32))
         return new
@@ -223,6 +231,13 @@ def _with_lag(observed: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
     """Observed rows of the examples `ids` (video_id, end) with `lag` days before the clock."""
     rows = observed.join(ids, on="video_id", how="inner")
     return rows.with_columns(lag=(pl.col("end") - pl.col("age_days")).clip(lower_bound=0.0))
+
+
+def _length(videos: pl.DataFrame, name: str) -> np.ndarray:
+    """log1p of the characters of each text (N,); NaN where there is none."""
+    if name not in videos.columns or videos.schema[name] == pl.Null:
+        return np.full(videos.height, np.nan)
+    return np.log1p(videos[name].str.len_chars().cast(pl.Float64).fill_null(np.nan).to_numpy())
 
 
 def _signed_log(column: pl.Series) -> np.ndarray:

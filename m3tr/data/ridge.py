@@ -8,7 +8,7 @@ import polars as pl
 from m3tr.data.splits import creators
 
 FOLDS = 5
-CLIP = 6.0  # standard deviations: a far outlier must not drag a linear forecast with it
+CLIP = 4.0  # standard deviations: a far outlier must not drag a linear forecast with it
 ALPHAS = np.logspace(-1, 5, 19)
 
 
