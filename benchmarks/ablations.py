@@ -11,9 +11,8 @@ from benchmarks import results_page
 from benchmarks.folds import logged, run_variant, train_fold, trained
 from benchmarks.forecasts import OURS, forecasts, squared_error
 from benchmarks.pool import pool
-from benchmarks.results import ABLATIONS, add_task_arguments, datasets, folder_of
-from benchmarks.tasks import ABLATIONS as VARIANTS
-from benchmarks.tasks import Task, Variant, differs, named, offered, settings
+from benchmarks.results import FOUND, add_task_arguments, datasets, folder_of
+from benchmarks.tasks import ABLATIONS, Task, Variant, differs, named, settings
 from m3tr.workspace import write_json
 
 SPLITS = ("validation", "test")
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with folder_of(options.keep) as root:
         found = summary(errors_of(root, tasks, options.jobs, options.quick))
         if options.keep is not None:
-            write_json(found, root / ABLATIONS)
+            write_json(found, root / FOUND)
     print(results_page.ablations(found).strip())
     return found
 
@@ -46,7 +45,7 @@ def errors_of(
 ) -> dict[str, dict[str, Errors]]:
     """Squared errors of the full model and every variant, by task, variant and split."""
     with pool(processes) as workers:
-        bases, variants = datasets(workers, root, tasks, quick), offered(VARIANTS)
+        bases = datasets(workers, root, tasks, quick)
         asked = {task.name: settings(task, 0, quick) for task in tasks}
         full = {
             task.name: (of_full, (bases[task.dataset], root / "tasks" / task.name / "0",
@@ -60,14 +59,14 @@ def errors_of(
                 (folder, root / "ablations" / name / variant.name, asked[name], variant),
             )
             for name, (folder, _) in done.items()
-            for variant in variants
+            for variant in ABLATIONS
             if differs(variant, asked[name])
         }
         varied = workers.run("ablations", jobs)
     found: dict[str, dict[str, Errors]] = {}
     for task in tasks:
         if task.name in done:
-            own = {v.name: varied.get(f"{task.name} {v.name}") for v in variants}
+            own = {v.name: varied.get(f"{task.name} {v.name}") for v in ABLATIONS}
             known = {name: errors for name, errors in own.items() if errors is not None}
             found[task.name] = {OURS: done[task.name][1], **known}
     return found

@@ -14,13 +14,13 @@ import polars as pl
 from benchmarks import results_page, scores
 from benchmarks.folds import RESULT, SCORED, VIDEOS, prepare, run_fold
 from benchmarks.pool import Pool, pool
-from benchmarks.tasks import ROWS, Task, Variant, named, offered, settings
+from benchmarks.tasks import ROWS, Task, Variant, named, settings
 from benchmarks.workspaces import REPOSITORY, require
 from m3tr.config import Params
 from m3tr.errors import InputError
 from m3tr.workspace import write_json
 
-ABLATIONS = "ablations.json"
+FOUND = "ablations.json"
 SLOW = "THP"  # longer than all other rows together; the ablations have it on the first folds
 # what a fold's workspace needs no more once it is scored; the first fold serves the ablations
 HEAVY = ("artifacts", "variants", ".mlflow")
@@ -74,13 +74,13 @@ def run_tasks(
 ) -> None:
     """Every fold of the tasks, side by side; those that fail are told and left out."""
     with pool(processes) as workers:
-        bases, variants = datasets(workers, root, tasks, quick), offered(rows)
+        bases = datasets(workers, root, tasks, quick)
         jobs = {}
         for task in tasks[::-1]:  # the long ones first
             for fold in range(folds_of(task, quick)):
                 asked = settings(task, fold, quick)
                 folder = root / "tasks" / task.name / str(fold)
-                arguments = (bases[task.dataset], folder, task, asked, variants)
+                arguments = (bases[task.dataset], folder, task, asked, rows)
                 jobs[f"{task.name} fold {fold}"] = (one_fold, arguments)
         workers.run("results", jobs)
 
@@ -126,8 +126,8 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
         for name, task in found["tasks"].items()
     }
     found["across"] = scores.across(rows)
-    if (root / ABLATIONS).exists():
-        found["ablations"] = json.loads((root / ABLATIONS).read_text())
+    if (root / FOUND).exists():
+        found["ablations"] = json.loads((root / FOUND).read_text())
     return found
 
 

@@ -4,12 +4,9 @@ A task is a dataset, changes to its settings, and a change for each fold. M3TR's
 are rows or ablations of the results, are changes to the settings too.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-
-from pydantic import ValidationError
 
 from benchmarks.workspaces import QUICK, merged, settings_of
 from m3tr.config import Params
@@ -146,19 +143,6 @@ def differs(variant: Variant, settings: Mapping[str, Any]) -> bool:
     """
     age = Params.model_validate(dict(settings)).task.observe.age
     return age != timedelta(0) or not set(variant.changes) <= {"hawkes", "bank"}
-
-
-def offered(variants: Sequence[Variant]) -> list[Variant]:
-    """Those whose settings this version of the library has; the others are told and left out."""
-    kept = []
-    for variant in variants:
-        try:
-            Params.model_validate(merged({"name": "any"}, variant.changes))
-        except ValidationError:
-            print(f"{variant.name} is left out: no such setting", file=sys.stderr)
-        else:
-            kept.append(variant)
-    return kept
 
 
 def named(names: str | None) -> list[Task]:

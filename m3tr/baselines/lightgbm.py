@@ -7,7 +7,7 @@ over, and `LightGBM average` is the mean of the last two forecasts.
 import numpy as np
 
 from m3tr.baselines.base import Baseline, Data, Information, Label
-from m3tr.baselines.boosting import Boosting
+from m3tr.boosting import Boosting
 from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from m3tr.boosting import Boosting
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings, days
@@ -27,7 +28,6 @@ from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model import storage
 from m3tr.model.blend import Blend
-from m3tr.model.boosted import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
@@ -56,7 +56,7 @@ class Forecaster:
         Training videos; values `increment`, `curve`, `residual` (out of fold), `token.*`, `mask.*`.
     networks : sequence of M3TRNetwork
         Their forecasts are averaged.
-    boosted, direct : BoostedHead
+    boosted, direct : Boosting
         Of the base forecast's residual, and of the label itself.
     blend : Blend
         Of the networks and both heads.
@@ -64,7 +64,7 @@ class Forecaster:
         The predictive distribution around the forecast.
     fitted, held_out : ndarray of uint64
         Digests of the training videos' ids, and of those of validation and test (`as_digests`): a
-        model that is shipped names nobody. Empty where an earlier version trained it.
+        model that is shipped names nobody.
     """
 
     task: TaskSettings
@@ -78,8 +78,8 @@ class Forecaster:
     mhp: "MambaHawkes"
     bank: Bank
     networks: Sequence["M3TRNetwork"] = ()
-    boosted: BoostedHead | None = None
-    direct: BoostedHead | None = None
+    boosted: Boosting | None = None
+    direct: Boosting | None = None
     blend: Blend = field(default_factory=Blend)
     intervals: Intervals = field(default_factory=Intervals)
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -309,7 +309,7 @@ class Forecaster:
         if self.boosted is not None:
             parts.append(self.boosted.predict(inputs.everything))
         if self.direct is not None:
-            parts.append(self.direct.predict(inputs.covariates) - inputs.base)
+            parts.append(self.direct.predict(inputs.everything) - inputs.base)
         return parts
 
     def save(self, folder: Path) -> None:

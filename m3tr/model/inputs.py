@@ -45,11 +45,6 @@ class Inputs:
     numbers: np.ndarray
 
     @property
-    def covariates(self) -> np.ndarray:
-        """Covariates and X_s alone, shape (N, D - H)."""
-        return self.numbers[:, : -self.base.shape[1]]
-
-    @property
     def everything(self) -> np.ndarray:
         """Numbers and label summary together, shape (N, D + S)."""
         return np.hstack([self.numbers, self.summary])

@@ -1,11 +1,13 @@
 """Everything M3TR learns, from the training split; validation only stops and calibrates."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from m3tr.boosting import HUBER, Boosting
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.settings import TaskSettings
@@ -14,7 +16,6 @@ from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
-from m3tr.model.boosted import HUBER, SQUARED, BoostedHead
 from m3tr.model.forecaster import Forecaster
 from m3tr.model.queries import Queries
 from m3tr.model.remember import as_digests
@@ -86,7 +87,8 @@ def fit(
     y_all = np.vstack([labels(queries) for queries in rows])
     weight = np.where(np.arange(len(y_all)) < len(y), 1.0, OTHER_AGE)
     groups = fold_groups(pl.concat([queries.videos for queries in rows]))
-    held_out_base = out_of_fold(X_all, y_all, groups, seed, weight)[: len(y)]
+    base_all = out_of_fold(X_all, y_all, groups, seed, weight)
+    held_out_base = base_all[: len(y)]
     forecaster.base.fit(X_all, y_all, weight)
     split = np.cumsum([len(feedback.names), len(content.names)])
     by_feedback, metadata, x_s = np.split(X, split, axis=1)
@@ -113,13 +115,16 @@ def fit(
         ]
     forecaster.networks = [network for network, _ in fits]
     if settings.boosted:
-        residual = y - inputs.base, y_validation - inputs_validation.base
-        forecaster.boosted = BoostedHead.fit(
-            inputs.everything, residual[0], inputs_validation.everything, residual[1], HUBER, seed
+        ends = np.cumsum([len(queries.x_s) for queries in rows])[:-1]
+        others = zip(also, np.split(base_all, ends)[1:], strict=True)
+        read = [inputs] + [forecaster.inputs(q, forecaster.retrieve(q), base) for q, base in others]
+        everything = np.vstack([part.everything for part in read])
+        held, base = inputs_validation.everything, inputs_validation.base
+        boost = partial(Boosting, settings.tuning, settings.seeds, seed=seed)
+        forecaster.boosted = boost(objective=HUBER).fit(
+            everything, y_all - base_all, held, y_validation - base, weight
         )
-        forecaster.direct = BoostedHead.fit(
-            X_all, y_all, inputs_validation.covariates, y_validation, SQUARED, seed, weight
-        )
+        forecaster.direct = boost().fit(everything, y_all, held, y_validation, weight)
     parts = forecaster.corrections(inputs_validation)
     forecaster.blend.fit(parts, y_validation - inputs_validation.base)
     with one_thread():

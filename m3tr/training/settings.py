@@ -28,8 +28,11 @@ class TrainSettings(BaseModel):
         Nominal coverage of the prediction intervals.
     boosted : bool
         Blend the networks with two boosted heads on the same inputs.
+    tuning, seeds : int
+        Candidates of the search for the settings of a boosted head, and fits that are averaged.
     ages : tuple of float
-        Multiples of the observation age at which a boosted head also sees the training videos.
+        Multiples of the observation age at which the base forecast and the boosted heads also see
+        the training videos.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,6 +52,8 @@ class TrainSettings(BaseModel):
     huber: float = Field(1.0, gt=0)
     coverage: float = Field(0.8, gt=0, lt=1)
     boosted: bool = True
+    tuning: int = Field(4, ge=1)
+    seeds: int = Field(3, ge=1)
     ages: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.7, 1.4, 2.0)
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.baselines.boosting import GRID, Boosting
+from m3tr.boosting import GRID, Boosting
 from m3tr.baselines.lightgbm import LightGBM, LightGBMAverage, LightGBMResidual
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from m3tr.hawkes.decline import decline
 from m3tr.hawkes.events import EventBatch
 from m3tr.hawkes.forecast import expected_counts
 from m3tr.hawkes.representation import represent
@@ -14,7 +15,9 @@ def test_columns_say_what_they_hold(build, context):
     model, events = build.neural(context=context), build.events((0, 3, 25))
     X, names = represent(model, events, [5.0, 9.0])
     width = model.settings.width if context else 0
-    assert X.shape == (3, len(names)) == (3, width + 2 + 2 + 6 + 4)
+    falling, more = decline(events, ["a", "b"], np.array([9.0] * 3))
+    assert X.shape == (3, len(names)) == (3, width + 2 + 2 + 6 + 4 + len(more))
+    assert np.allclose(X[:, -len(more) :], falling) and names[-len(more) :] == more
     assert X.dtype == np.float32 and len(set(names)) == len(names)
     column = {name: X[:, i] for i, name in enumerate(names)}
     for k, kind in enumerate("ab"):

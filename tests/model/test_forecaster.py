@@ -198,22 +198,28 @@ def test_x_s_expects_what_the_horizons_ask_for(tiny_forecaster, tiny_queries):
     from m3tr.data.windows import event_rows
     from m3tr.hawkes.events import batch
     from m3tr.hawkes.forecast import expected_counts
-    from m3tr.model.queries import temporal_representation
+    from m3tr.hawkes.representation import represent
 
     mhp, queries = tiny_forecaster.forecaster.mhp, tiny_queries["test"]
-    x_s = temporal_representation(mhp, queries.observed, queries.examples)
     ids, ages = queries.examples["video_id"].to_list(), queries.examples["age_days"].to_numpy()
     events = batch(event_rows(queries.observed), ids, ages, mhp.kinds)
     ahead = expected_counts(mhp, events, [1.0, 3.0])
     expected = np.log2(1 + ahead.detach().numpy()).reshape(len(ids), -1)
-    assert np.allclose(x_s[:, -expected.shape[1] :], expected, rtol=1e-4, atol=1e-5)
+    x_s, names = represent(mhp, events, np.array(queries.examples["horizon_days"].to_list()))
+    assert np.array_equal(x_s, queries.x_s)
+    places = [i for i, name in enumerate(names) if name.startswith("log_increment")]
+    assert np.allclose(x_s[:, places], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_ensemble_is_the_mean_of_its_parts(tiny_forecaster, tiny_queries):
+def test_the_forecast_is_a_blend_of_its_heads(tiny_forecaster, tiny_queries):
     from m3tr.model.network import residuals
 
     f, queries = tiny_forecaster.forecaster, tiny_queries["test"]
     inputs = f.inputs(queries, f.retrieve(queries))
     networks = np.mean([residuals(n, inputs) for n in f.networks], 0)
-    both = (networks + f.boosted.predict(inputs.everything)) / 2
-    assert np.allclose(f.forecast_inputs(inputs), np.maximum(inputs.base + both, 0))
+    residual = f.boosted.predict(inputs.everything)
+    label = f.direct.predict(inputs.everything)
+    weights = f.blend.arrays["weights"]
+    assert (weights >= 0).all() and weights.sum() > 0
+    parts = weights[0] * networks + weights[1] * residual + weights[2] * (label - inputs.base)
+    assert np.allclose(f.forecast_inputs(inputs), np.maximum(inputs.base + parts, 0))

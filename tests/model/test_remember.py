@@ -7,7 +7,6 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from m3tr.errors import InputError
 from m3tr.memory.bank import Bank
@@ -172,17 +171,6 @@ def test_held_out_videos_are_refused_wherever_the_model_is(tiny_forecaster, tmp_
     # and nobody is named
     names = (t.folder / "arrays.safetensors").read_bytes()
     assert not any(video.encode() in names for video in test["video_id"])
-
-
-def test_a_model_of_an_earlier_version_holds_out_nobody(tiny_forecaster, tmp_path):
-    t = tiny_forecaster
-    folder = shutil.copytree(t.folder, tmp_path / "model")
-    arrays = load_file(folder / "arrays.safetensors")
-    assert arrays.pop("held_out").dtype == arrays.pop("fitted").dtype == np.uint64
-    save_file(arrays, folder / "arrays.safetensors")
-    older = Forecaster.load(folder)
-    assert not older.holds_out(t.videos).any() and not older.took_part(t.videos).any()
-    assert matured(older, t.part("test"), t.feedback, t.features).items.height > 0
 
 
 def test_feedback_ends_with_its_last_row_whatever_the_training_data_did(tiny_forecaster):

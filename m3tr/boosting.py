@@ -5,7 +5,9 @@ horizon. The covariates are put into bins once a horizon and thread, whatever th
 """
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,10 @@ FIRST: tuple[tuple[float, ...], ...] = (
 MAX_ROUNDS = 400
 PATIENCE = 25
 BINS = {"max_bin": 63, "num_threads": 1, "verbosity": -1, "feature_pre_filter": False}
+SQUARED: Mapping[str, Any] = {"objective": "l2"}
+HUBER: Mapping[str, Any] = {"objective": "huber", "alpha": 1.0}  # label units; linear beyond
 FIXED = BINS | {
-    "objective": "l2",
+    "metric": "l2",
     "bagging_fraction": 0.8,
     "deterministic": True,
     "force_row_wise": True,
@@ -48,15 +52,27 @@ class Boosting:
         Boosters fitted at the same time, one thread each; the result does not depend on it.
     seed : int
         Seed of the search and the first fit.
+    objective : mapping
+        `SQUARED` or `HUBER`; validation is judged by the squared error in any case.
 
     Attributes
     ----------
     settings : dict
         What the search found, after `fit`.
+    models : list of lists
+        LightGBM boosters, by horizon and seed.
     """
 
-    def __init__(self, tuning: int, seeds: int, n_jobs: int, seed: int) -> None:
+    def __init__(
+        self,
+        tuning: int,
+        seeds: int,
+        n_jobs: int = 2,
+        seed: int = 0,
+        objective: Mapping[str, Any] = SQUARED,
+    ) -> None:
         self.tuning, self.seeds, self.n_jobs, self.seed = tuning, seeds, n_jobs, seed
+        self.objective = objective
 
     def candidates(self) -> list[dict[str, float]]:
         """The settings of the search, in the order tried."""
@@ -68,16 +84,26 @@ class Boosting:
         ]
         return [*first, *drawn][: max(self.tuning, 1)]
 
-    def fit(self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray) -> "Boosting":
-        """Fit on X (N, D) and y (N, H); without validation rows, the first candidate as it is."""
+    def fit(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray,
+        y_val: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> "Boosting":
+        """Fit on X (N, D), y (N, H) and weights (N,) of the rows.
+
+        Without validation rows it is the first candidate, with a fixed number of trees.
+        """
         # LightGBM writes to the data that it trains on: no two threads may share them
         local = threading.local()
 
         def boost(h: int, settings: dict[str, float], seed: int) -> tuple[Any, float]:
             binned = local.__dict__.setdefault("binned", {})
             if h not in binned:
-                binned[h] = _Binned(X, y[:, h], X_val, y_val[:, h] if len(y_val) else None)
-            return binned[h].boost(settings, seed)
+                binned[h] = _Binned(X, y[:, h], X_val, y_val[:, h] if len(y_val) else None, weight)
+            return binned[h].boost({**self.objective, **settings}, seed)
 
         horizons, last = range(y.shape[1]), y.shape[1] - 1
         tried = self.candidates() if len(y_val) else self.candidates()[:1]
@@ -102,28 +128,54 @@ class Boosting:
             [np.mean([m.predict(X, num_threads=1) for m in models], 0) for models in self.models]
         )
 
+    def save(self, folder: Path, name: str) -> None:
+        """Write every booster as text: `name.<horizon>.<seed>.txt`."""
+        for h, models in enumerate(self.models):
+            for s, model in enumerate(models):
+                (folder / f"{name}.{h}.{s}.txt").write_text(model.model_to_string())
+
+    @classmethod
+    def load(cls, folder: Path, name: str, horizons: int) -> "Boosting | None":
+        """What `save` wrote; None where it wrote nothing."""
+        import lightgbm as lgb
+
+        files = [
+            sorted(folder.glob(f"{name}.{h}.*.txt"), key=lambda p: int(p.name.split(".")[-2]))
+            for h in range(horizons)
+        ]
+        if not files[0]:
+            return None
+        new = cls(0, len(files[0]))
+        new.models = [[lgb.Booster(model_str=f.read_text()) for f in each] for each in files]
+        return new
+
 
 class _Binned:
     """Training and validation rows of one horizon, their covariates in bins."""
 
     def __init__(
-        self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray | None
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray,
+        y_val: np.ndarray | None,
+        weight: np.ndarray | None,
     ) -> None:
         import lightgbm as lgb
 
         # a share of one row is none, and LightGBM stops
         self.fixed = FIXED | {"bagging_freq": int(len(y) > 1)}
-        self.train = lgb.Dataset(X, y, params=BINS).construct()
+        self.train = lgb.Dataset(X, y, weight=weight, params=BINS).construct()
         self.validation = None
         if y_val is not None:
             self.validation = lgb.Dataset(X_val, y_val, reference=self.train, params=BINS)
             self.validation.construct()
 
-    def boost(self, settings: dict[str, float], seed: int) -> tuple[Any, float]:
+    def boost(self, settings: Mapping[str, Any], seed: int) -> tuple[Any, float]:
         """One booster and its squared error on validation (NaN where there is none)."""
         import lightgbm as lgb
 
-        parameters = self.fixed | settings | {"seed": seed}
+        parameters = self.fixed | {**settings} | {"seed": seed}
         if self.validation is None:
             return lgb.train(parameters, self.train, MAX_ROUNDS // 4), float("nan")
         stop = lgb.early_stopping(PATIENCE, verbose=False)
