@@ -57,8 +57,8 @@ class Boosting:
 
     Attributes
     ----------
-    settings : dict
-        What the search found, after `fit`.
+    settings, error : dict and float
+        What the search found, after `fit`, and its squared error on validation.
     models : list of lists
         LightGBM boosters, by horizon and seed.
     """
@@ -113,7 +113,8 @@ class Boosting:
         with ThreadPoolExecutor(self.n_jobs) as pool:
             found = list(pool.map(lambda c: boost(last, c, self.seed), tried))
             best = int(np.argmin([error for _, error in found]))
-            self.settings, at_last = tried[best], found[best][0]
+            self.settings, self.error = tried[best], found[best][1]
+            at_last = found[best][0]
             jobs = [(h, seed) for h in horizons for seed in seeds]
             jobs.remove((last, self.seed))  # the search has made it
             fits = list(pool.map(lambda job: boost(job[0], self.settings, job[1])[0], jobs))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from m3tr.boosting import Boosting
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings, days
@@ -28,6 +27,7 @@ from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model import storage
 from m3tr.model.blend import Blend
+from m3tr.model.heads import BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
@@ -56,7 +56,7 @@ class Forecaster:
         Training videos; values `increment`, `curve`, `residual` (out of fold), `token.*`, `mask.*`.
     networks : sequence of M3TRNetwork
         Their forecasts are averaged.
-    boosted, direct : Boosting
+    boosted, direct : BoostedHead
         Of the base forecast's residual, and of the label itself.
     blend : Blend
         Of the networks and both heads.
@@ -78,8 +78,8 @@ class Forecaster:
     mhp: "MambaHawkes"
     bank: Bank
     networks: Sequence["M3TRNetwork"] = ()
-    boosted: Boosting | None = None
-    direct: Boosting | None = None
+    boosted: BoostedHead | None = None
+    direct: BoostedHead | None = None
     blend: Blend = field(default_factory=Blend)
     intervals: Intervals = field(default_factory=Intervals)
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m3tr.boosting import Boosting
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings
@@ -20,6 +19,7 @@ from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.blend import Blend
+from m3tr.model.heads import BoostedHead
 from m3tr.model.intervals import Intervals
 from m3tr.model.tokens import Tokeniser
 
@@ -67,7 +67,7 @@ def save(forecaster: "Forecaster", folder: Path) -> None:
     f.mhp.save(partial / "mhp")
     f.bank.save(partial / "bank")
     for name in HEADS:
-        head: Boosting | None = getattr(f, name)
+        head: BoostedHead | None = getattr(f, name)
         if head is not None:
             head.save(partial, name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -129,6 +129,6 @@ def _read(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
             load_network(config, part(f"network{i}")) for i, config in enumerate(state["networks"])
         ],
         **parts,
-        **{name: Boosting.load(folder, name, horizons) for name in HEADS},
+        **{name: BoostedHead.load(folder, name, horizons) for name in HEADS},
         **{name: arrays[name] for name in PLAIN},
     }

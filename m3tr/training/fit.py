@@ -1,13 +1,12 @@
 """Everything M3TR learns, from the training split; validation only stops and calibrates."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from m3tr.boosting import HUBER, Boosting
+from m3tr.boosting import HUBER
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.settings import TaskSettings
@@ -17,6 +16,7 @@ from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.forecaster import Forecaster
+from m3tr.model.heads import BoostedHead, Rows
 from m3tr.model.queries import Queries
 from m3tr.model.remember import as_digests
 from m3tr.model.tokens import Tokeniser
@@ -119,12 +119,27 @@ def fit(
         others = zip(also, np.split(base_all, ends)[1:], strict=True)
         read = [inputs] + [forecaster.inputs(q, forecaster.retrieve(q), base) for q, base in others]
         everything = np.vstack([part.everything for part in read])
-        held, base = inputs_validation.everything, inputs_validation.base
-        boost = partial(Boosting, settings.tuning, settings.seeds, seed=seed)
-        forecaster.boosted = boost(objective=HUBER).fit(
-            everything, y_all - base_all, held, y_validation - base, weight
+        n, base = len(y), inputs_validation.base
+        target = y_validation - base, y_validation
+        # covariates; with X_s; with the neighbours and the creator's record
+        read_by = [np.arange(end) for end in (split[1], X.shape[1])]
+        with_base = X.shape[1] + np.arange(base.shape[1])
+        every = np.arange(everything.shape[1])
+        settings_of = settings.tuning, settings.seeds, seed
+
+        def head(y_all: np.ndarray, held: np.ndarray, columns: list, **more: Any) -> BoostedHead:
+            rows = Rows(everything, y_all, weight)
+            both = [rows.first(n), rows] if also else [rows]
+            validation = Rows(inputs_validation.everything, held, np.ones(len(held)))
+            return BoostedHead.fit(both, validation, [*columns, every], *settings_of, **more)
+
+        forecaster.boosted = head(
+            y_all - base_all,
+            target[0],
+            [np.append(each, with_base) for each in read_by],
+            objective=HUBER,
         )
-        forecaster.direct = boost().fit(everything, y_all, held, y_validation, weight)
+        forecaster.direct = head(y_all, target[1], read_by)
     parts = forecaster.corrections(inputs_validation)
     forecaster.blend.fit(parts, y_validation - inputs_validation.base)
     with one_thread():

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m3tr.boosting import GRID, Boosting
 from m3tr.baselines.lightgbm import LightGBM, LightGBMAverage, LightGBMResidual
+from m3tr.boosting import GRID, Boosting
 
 
 @pytest.mark.parametrize(("information", "foreign"), [("C", "X_feedback"), ("F", "X_content")])
