@@ -1,5 +1,6 @@
 """The boosted heads: reproducible, weighted, saved as they are, robust where they say so."""
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -113,6 +114,16 @@ def test_validation_decides_when_to_stop():
         for each in (fit(*data()).models[0], noise.models[0])
     )
     assert max(few) < 0.5 * min(trees)
+
+
+def test_kept_are_the_trees_up_to_the_best_on_validation(head):
+    X, y = data(200, 1)
+    for h, texts in enumerate(head.models):
+        for text in texts:
+            booster = lightgbm.Booster(model_str=text)
+            steps = range(1, booster.num_trees() + 1)
+            errors = [((booster.predict(X, num_iteration=k) - y[:, h]) ** 2).mean() for k in steps]
+            assert np.argmin(errors) == len(errors) - 1
 
 
 def test_missing_numbers_and_few_rows_are_no_trouble():
