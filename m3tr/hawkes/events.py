@@ -82,7 +82,7 @@ def batch(
         raise InputError("events: a sequence is asked for twice; pass each once.")
     windows = pl.DataFrame(
         {"sequence": [str(i) for i in ids], "_row": np.arange(len(ids)), "start": 0.0, "end": ends},
-        schema_overrides={"sequence": pl.String},
+        schema_overrides={"sequence": pl.String, "_row": pl.Int64},
     )
     if "count" not in frame.columns:
         frame = frame.with_columns(pl.lit(1).alias("count"))

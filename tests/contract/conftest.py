@@ -1,12 +1,15 @@
 """Ways to rewrite what a forecast may not know."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from m3tr.data.windows import clocks
 from m3tr.memory.bank import Bank
@@ -56,6 +59,21 @@ def after_clocks(tiny_forecaster) -> Callable[..., pl.DataFrame]:
         return rewrite_after(tiny_forecaster.feedback, videos, tau, seed)
 
     return rewrite
+
+
+@pytest.fixture
+def every_head(tiny_forecaster) -> Any:
+    """The tiny forecaster with networks that answer to all they are given.
+
+    Where validation chose the first epoch a network says 0 whatever it is shown, and hides a leak.
+    """
+    networks = copy.deepcopy(tiny_forecaster.forecaster.networks)
+    generator = torch.Generator().manual_seed(0)
+    for network in networks:
+        torch.nn.init.normal_(network.head[-1].weight, generator=generator)
+    return replace(
+        tiny_forecaster, forecaster=replace(tiny_forecaster.forecaster, networks=networks)
+    )
 
 
 @pytest.fixture

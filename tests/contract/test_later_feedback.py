@@ -1,11 +1,14 @@
 """Clause 1: a query uses no feedback row after its clock. End to end, bit by bit."""
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from m3tr.data.windows import observed
+from m3tr.model.blend import Blend
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -37,6 +40,36 @@ def test_nor_the_numbers_a_forecast_is_made_of(tiny_forecaster, after_clocks):
         assert np.array_equal(two.x_s, one.x_s)
         assert np.array_equal(f.covariates(two), f.covariates(one))
         assert np.array_equal(f.retrieve(two).index, f.retrieve(one).index)
+
+
+def test_nor_any_head_nor_the_intervals(every_head, after_clocks):
+    """Whatever the blend follows: each correction by itself, quantiles, the creator's videos."""
+    f, videos = every_head.forecaster, every_head.part("test")
+    features = every_head.features
+    for clock in (None, videos["published_at"].max() + timedelta(hours=3)):
+        one = f.queries(videos, every_head.feedback, clock, features)
+        two = f.queries(videos, after_clocks(clock, seed=2), clock, features)
+        found, again = f.retrieve(one), f.retrieve(two)
+        assert np.array_equal(f.earlier(two).index, f.earlier(one).index)
+        inputs, later = f.inputs(one, found), f.inputs(two, again)
+        assert np.array_equal(later.summary, inputs.summary)
+        assert np.array_equal(later.base, inputs.base)
+        heads, after = f.corrections(inputs), f.corrections(later)
+        assert len(heads) == 3 and f.direct is not None
+        for before, now in zip(heads, after, strict=True):
+            assert np.array_equal(now, before) and np.ptp(before) > 0
+        assert np.array_equal(f.quantiles(two, again), f.quantiles(one, found))
+
+
+def test_nor_a_forecast_by_one_head_alone(every_head, after_clocks):
+    f, later, alone = every_head.forecaster, after_clocks(seed=3), []
+    for weights in np.eye(3):
+        blend = Blend.from_arrays({"weights": weights})
+        tiny = replace(every_head, forecaster=replace(f, blend=blend))
+        before = tiny.predict()
+        assert tiny.predict(feedback=later).equals(before)
+        alone.append(before["increment"].to_numpy())
+    assert not any(np.array_equal(a, b) for a, b in combinations(alone, 2))
 
 
 def test_a_row_at_the_clock_does_change_it(tiny_forecaster):

@@ -1,5 +1,7 @@
 """Attention blocks: what is masked does not matter, what is absent says so (docs/model.md, 5)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -137,3 +139,50 @@ def test_rows_do_not_see_each_other():
             *({m: a[b : b + 1] for m, a in p.items()} for p in parts), summary[b : b + 1]
         )
         assert torch.allclose(alone[0], together[b], atol=1e-6)
+
+
+def plain():
+    """A network that pools the video and what was retrieved each by itself."""
+    torch.manual_seed(0)
+    return M3TRNetwork(replace(CONFIG, attention=False)).eval()
+
+
+def test_without_attention_there_is_nothing_to_attend_with():
+    network, whole = plain(), M3TRNetwork(CONFIG)
+    own, more = (dict(n.named_parameters()) for n in (network, whole))
+    blocks = (".ask.", ".answer.")
+    assert set(own) == {name for name in more if not any(b in name for b in blocks)}
+    assert len(own) < len(more)
+    assert all(own[name].shape == more[name].shape for name in own)
+    assert not any(isinstance(m, torch.nn.MultiheadAttention) for m in network.modules())
+
+
+def test_without_attention_x_r_does_not_reach_the_video():
+    """Nor the other way round; with it, both do."""
+    (x, mask), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    for pair, reaches in ((plain().pairs["visual"], False), (paired(), True)):
+        with torch.no_grad():
+            forth, back = pair(x, mask, x_r, mask_r).split(8, 1)
+            forth_2, _ = pair(x, mask, 3 * x_r + 1, mask_r).split(8, 1)
+            _, back_2 = pair(3 * x + 1, mask, x_r, mask_r).split(8, 1)
+            _, moved = pair(x, mask, 3 * x_r + 1, mask_r).split(8, 1)
+        assert torch.equal(forth, forth_2) != reaches
+        assert torch.equal(back, back_2) != reaches
+        assert not torch.equal(back, moved)  # what was retrieved still speaks for itself
+
+
+def test_without_attention_what_is_absent_is_absent():
+    pair = plain().pairs["visual"]
+    torch.nn.init.normal_(pair.pool_r.absent)
+    (x, mask), (x_r, mask_r) = tokens(5), tokens(5, T_R)
+    out = pair(x, mask, perturbed(x_r, mask_r), mask_r)
+    assert torch.allclose(out, pair(perturbed(x, mask), mask, x_r, mask_r), atol=1e-6)
+    assert torch.equal(out[1, 8:], pair.pool_r.absent)
+
+
+def test_without_attention_gradients_reach_everything():
+    network = plain().train()
+    torch.nn.init.normal_(network.head[-1].weight)
+    network(*network_inputs()).square().sum().backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None and torch.isfinite(p.grad).all(), name

@@ -1,10 +1,10 @@
-"""X_R and the label summary against loops over neighbours."""
+"""X_R and the summaries of labels against loops over neighbours."""
 
 import numpy as np
 import pytest
 
 from m3tr.memory.neighbours import Neighbours
-from m3tr.model.inputs import Tokens, label_summary, retrieved_tokens
+from m3tr.model.inputs import Tokens, creator_summary, label_summary, retrieved_tokens
 
 Q, K, N, H = 5, 4, 12, 2
 SIZES = {"visual": (3, 6), "text": (2, 4)}
@@ -82,3 +82,29 @@ def test_the_best_similarity_may_be_negative():
     zeros = np.zeros((2, 1))
     got = label_summary(zeros, zeros, found, found.weights(), np.zeros((1, 1)))
     assert got[0, -1] == pytest.approx(-0.4)
+
+
+def test_creator_summary_against_a_loop():
+    rng = np.random.default_rng(3)
+    labels, residuals = rng.normal(5, 2, (Q, K, H)), rng.normal(size=(Q, K, H))
+    found = np.arange(K) < np.array([[0], [1], [2], [K], [1]])
+    base = rng.normal(5, 1, (Q, H))
+    got = creator_summary(labels, residuals, found, base)
+    assert got.shape == (Q, 2 * H + 1) and got.dtype == np.float32
+    for q in range(Q):
+        n = int(found[q].sum())
+        one_more = [np.zeros(H)]
+        r = np.mean([*residuals[q, :n], *one_more], 0)
+        against = np.mean([*(labels[q, :n] - base[q]), *one_more], 0)
+        assert np.allclose(got[q], [*r, *against, np.log2(1 + n)], atol=1e-6)
+    assert (got[0] == 0).all()
+
+
+def test_places_without_a_video_do_not_matter_to_the_creator_summary():
+    rng = np.random.default_rng(4)
+    labels, residuals, base = (rng.normal(size=s) for s in ((Q, K, H), (Q, K, H), (Q, H)))
+    found = rng.random((Q, K)) < 0.5
+    there = found[:, :, None]
+    odd = np.where(there, labels, np.nan), np.where(there, residuals, np.inf)
+    one, two = creator_summary(labels, residuals, found, base), creator_summary(*odd, found, base)
+    assert np.array_equal(one, two)

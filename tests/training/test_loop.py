@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from m3tr.model.network import residuals
-from m3tr.training.loop import batches, mse, train_member
+from m3tr.training.loop import LEAST_BATCH, STEPS, batches, mse, train_member
 from m3tr.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -76,3 +77,35 @@ def test_residuals_do_not_depend_on_the_batch(data):
     short = SETTINGS.model_copy(update={"epochs": 2})
     network, _ = train_member(train, y, validation, y_validation, short, 0)
     assert np.allclose(residuals(network, train, 7), residuals(network, train), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "expected"),
+    [
+        (40, 256, 2),  # not below the least batch
+        (640, 256, 20),
+        (1000, 256, 20),
+        (6000, 256, 24),  # enough for full batches
+        (300, 16, 19),  # never above what was asked for
+        (1, 256, 1),
+    ],
+)
+def test_few_videos_are_learned_from_in_smaller_batches(make, n, batch_size, expected):
+    """Steps of one epoch, counted at the optimiser."""
+    steps = []
+    hook = register_optimizer_step_post_hook(lambda *_: steps.append(1))
+    settings = SETTINGS.model_copy(update={"epochs": 2, "batch_size": batch_size})
+    try:
+        _, history = train_member(*make(n, 0), *make(50, 1), settings, 0)
+    finally:
+        hook.remove()
+    assert len(history["validation_mse"]) == 3
+    assert len(steps) == 2 * expected
+    size = min(batch_size, max(LEAST_BATCH, n // STEPS))
+    assert expected == -(-n // size)
+
+
+def test_without_attention_it_learns_too(data):
+    network, history = train_member(*data, SETTINGS.model_copy(update={"attention": False}), 0)
+    assert not network.config.attention
+    assert min(history["validation_mse"]) < 0.3 * history["validation_mse"][0]
