@@ -15,7 +15,7 @@ import numpy as np
 from m3tr.hawkes.events import EventBatch
 
 # a window begins at the last event before this share of the age: a counter's row tells of what
-# came since the row before it
+# came since the row before it. Where a log has few events, late windows then say too little
 BEGINS = (0.0, 1 / 2, 3 / 4, 7 / 8, 15 / 16, 31 / 32)
 EXPONENTS = (0.0, 1.0, 2.0)
 CORE = 0.01  # c, as a share of the age
@@ -42,7 +42,7 @@ def decline(
     -------
     X : ndarray, shape (B, D)
         `log2(1 + expected increment)` by kind, window and exponent, then with an own exponent, and
-        these exponents. All zero without a window or a lead.
+        these exponents. All zero at age 0; without a lead nothing is expected.
     names : list of str
     """
     time, count = events.time.numpy(), events.count.numpy()
@@ -100,8 +100,9 @@ def _own_exponent(
     n = -np.diff([*total, np.zeros_like(age)], axis=0)  # (pieces, B)
     width = np.diff(edges, axis=0)
     there = width > 1e-9 * age
-    middle = (np.array(edges[:-1]) + edges[1:]) / 2
-    x = np.log(middle + core)
+    # where a rate that falls as 1 / u is as large as its mean over the piece
+    ratio = (np.array(edges[1:]) + core) / (np.array(edges[:-1]) + core)
+    x = np.log(np.where(there, width, 1.0) / np.log(np.where(there, ratio, np.e)))
     y = np.log((n + 0.5) / np.where(there, width, 1.0))
     w = np.where(there, np.sqrt(n + 1), 0.0)
     weight = np.maximum(w.sum(0), 1e-9)

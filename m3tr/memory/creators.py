@@ -32,7 +32,7 @@ def of_creators(items: pl.DataFrame, videos: pl.DataFrame) -> list[np.ndarray]:
         for creator, each in own.iter_rows()
         if creator is not None
     }
-    return [positions.get(str(c), nothing) if c is not None else nothing for c in videos[CREATOR]]
+    return [positions.get(c, nothing) for c in videos[CREATOR].cast(pl.String)]
 
 
 def latest(

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from m3tr.boosting import HUBER
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.settings import TaskSettings
@@ -16,16 +15,15 @@ from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.forecaster import Forecaster
-from m3tr.model.heads import BoostedHead, Rows
+from m3tr.model.inputs import Tokens
 from m3tr.model.queries import Queries
 from m3tr.model.remember import as_digests
 from m3tr.model.tokens import Tokeniser
 from m3tr.progress import track
 from m3tr.threads import one_thread
+from m3tr.training.heads import age_weights, fit_heads
 from m3tr.training.loop import train_member
 from m3tr.training.settings import TrainSettings
-
-OTHER_AGE = 0.4  # weight of a training video at another age than the task's
 
 
 def fit(
@@ -84,8 +82,8 @@ def fit(
     X = forecaster.covariates(train)
     rows = [train, *also]
     X_all = np.vstack([X, *(forecaster.covariates(queries) for queries in also)])
-    y_all = np.vstack([labels(queries) for queries in rows])
-    weight = np.where(np.arange(len(y_all)) < len(y), 1.0, OTHER_AGE)
+    y_ages = [labels(queries) for queries in rows]
+    y_all, weight = np.vstack(y_ages), age_weights(y_ages)
     groups = fold_groups(pl.concat([queries.videos for queries in rows]))
     base_all = out_of_fold(X_all, y_all, groups, seed, weight)
     held_out_base = base_all[: len(y)]
@@ -95,12 +93,7 @@ def fit(
     temporal = np.hstack([by_feedback, x_s, held_out_base])
     forecaster.tokeniser.fit(train.features, metadata, temporal)
     tokens = forecaster.tokeniser.tokens(train.features, metadata, temporal)
-    place = {video: i for i, video in enumerate(train.examples["video_id"])}
-    order = np.array([place[video] for video in bank.items["video_id"]])
-    remembered = {"residual": (y - held_out_base)[order]}
-    for m in tokens.x:
-        remembered |= {f"token.{m}": tokens.x[m][order], f"mask.{m}": tokens.mask[m][order]}
-    forecaster.bank = bank.with_values(remembered)
+    forecaster.bank = remembering(bank, train, tokens, y - held_out_base)
 
     found, found_validation = forecaster.retrieve(train), forecaster.retrieve(validation)
     unscaled = forecaster.inputs(train, found, held_out_base)
@@ -115,31 +108,14 @@ def fit(
         ]
     forecaster.networks = [network for network, _ in fits]
     if settings.boosted:
-        ends = np.cumsum([len(queries.x_s) for queries in rows])[:-1]
-        others = zip(also, np.split(base_all, ends)[1:], strict=True)
-        read = [inputs] + [forecaster.inputs(q, forecaster.retrieve(q), base) for q, base in others]
-        everything = np.vstack([part.everything for part in read])
-        n, base = len(y), inputs_validation.base
-        target = y_validation - base, y_validation
-        # covariates; with X_s; with the neighbours and the creator's record
-        read_by = [np.arange(end) for end in (split[1], X.shape[1])]
-        with_base = X.shape[1] + np.arange(base.shape[1])
-        every = np.arange(everything.shape[1])
-        settings_of = settings.tuning, settings.seeds, seed
-
-        def head(y_all: np.ndarray, held: np.ndarray, columns: list, **more: Any) -> BoostedHead:
-            rows = Rows(everything, y_all, weight)
-            both = [rows.first(n), rows] if also else [rows]
-            validation = Rows(inputs_validation.everything, held, np.ones(len(held)))
-            return BoostedHead.fit(both, validation, [*columns, every], *settings_of, **more)
-
-        forecaster.boosted = head(
-            y_all - base_all,
-            target[0],
-            [np.append(each, with_base) for each in read_by],
-            objective=HUBER,
+        bases = np.split(base_all, np.cumsum([len(part) for part in y_ages])[:-1])
+        read = [inputs] + [
+            forecaster.inputs(queries, forecaster.retrieve(queries), base)
+            for queries, base in zip(also, bases[1:], strict=True)
+        ]
+        forecaster.boosted, forecaster.direct = fit_heads(
+            read, y_ages, inputs_validation, y_validation, split[1], settings, seed
         )
-        forecaster.direct = head(y_all, target[1], read_by)
     parts = forecaster.corrections(inputs_validation)
     forecaster.blend.fit(parts, y_validation - inputs_validation.base)
     with one_thread():
@@ -161,6 +137,16 @@ def fit(
         "contract": forecaster.breaches(train, found, apart),
     }
     return forecaster, figures
+
+
+def remembering(bank: Bank, train: Queries, tokens: Tokens, residual: np.ndarray) -> Bank:
+    """The bank with tokens and out-of-fold residuals (N, H) of its items, the training videos."""
+    place = {video: i for i, video in enumerate(train.examples["video_id"])}
+    order = np.array([place[video] for video in bank.items["video_id"]])
+    remembered = {"residual": residual[order]}
+    for m in tokens.x:
+        remembered |= {f"token.{m}": tokens.x[m][order], f"mask.{m}": tokens.mask[m][order]}
+    return bank.with_values(remembered)
 
 
 def labels(queries: Queries) -> np.ndarray:
