@@ -18,7 +18,7 @@ from m3tr.data.windows import clocks, observed
 from m3tr.evaluation.classes import trajectory_classes
 from m3tr.evaluation.run import split_data
 from m3tr.model.forecaster import Forecaster
-from m3tr.simulation.oracle import best_forecast
+from m3tr.simulation.bayes import bayes_forecast
 from m3tr.workspace import MODEL, read_features, read_tables
 
 OURS, BEST, LATER = "M3TR", "best attainable", "LightGBM CF, later clock"
@@ -78,9 +78,9 @@ def later_clock(workspace: Path, observe: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def best_attainable(world: Path, workspace: Path) -> pl.DataFrame:
-    """The test increments as somebody forecasts them who knows the process that made them."""
+    """The test increments by the Bayes forecast of the process that made them."""
     data = data_of(workspace, Forecaster.load(workspace / MODEL), "test")
-    return prediction_frame(BEST, "truth", "increment", data, best_forecast(world, data.examples))
+    return prediction_frame(BEST, "truth", "increment", data, bayes_forecast(world, data.examples))
 
 
 def test_videos(workspace: Path) -> pl.DataFrame:

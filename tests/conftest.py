@@ -22,6 +22,8 @@ DIMENSIONS = {"visual": (3, 6), "audio": (2, 5)}  # tokens, size of one
 # small enough for seconds, large enough for each part to have something to learn
 HAWKES = {"decays": [0.05, 0.5, 5.0], "width": 8, "state": 4, "epochs": 2, "batch_size": 64}
 TRAIN = {"members": 2, "width": 8, "heads": 2, "hidden": 16, "epochs": 3, "batch_size": 32}
+TRAIN |= {"tuning": 1, "seeds": 1}
+AGES = (0.7, 1.4)
 # as the sample ships it: everything that can be learned is
 BANK = {"eta": "learned", "weights": "learned", "trajectory": "supervised", "numbers": True}
 BANK |= {"ages": ["6h", "12h"], "k": 4}
@@ -160,10 +162,12 @@ def train_forecaster(
     """What the stages trajectories, bank and train do, in seconds; `bank` has settings of it."""
     from m3tr.features.settings import FeatureSettings
     from m3tr.memory.settings import BankSettings
+    from m3tr.training.ages import at_other_ages
     from m3tr.training.fit import fit
     from m3tr.training.settings import TrainSettings
 
     queries, mhp = make_queries(world, mhp)
+    ids = world.examples["video_id"].to_list()
     bank_settings = BANK | (bank or {})
     memory, maker, _ = make_bank(world, mhp, queries["all"], seed, **bank_settings)
     return fit(
@@ -179,7 +183,11 @@ def train_forecaster(
         TrainSettings(**(TRAIN | settings)),
         seed,
         queries["test"].examples["video_id"],
-    )
+        at_other_ages(
+            world.videos, world.feedback, world.examples, world.features.select(ids), mhp,
+            world.task, AGES,
+        ),
+    )  # fmt: skip
 
 
 def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -83,8 +83,7 @@ def test_whatever_became_of_a_whole_creator_it_is_not_in_its_forecasts(
     same = zip(corrections(replace(f, bank=bank)), corrections(f), strict=True)
     assert [np.array_equal(a, b) for a, b in same] == [True, True, True]
     seen = zip(corrections(replace(free, bank=bank)), corrections(free), strict=True)
-    # the head on the label itself is not told of the bank
-    assert [np.array_equal(a, b) for a, b in seen] == [False, False, True]
+    assert [np.array_equal(a, b) for a, b in seen] == [False, False, False]
 
 
 @pytest.mark.parametrize("split", SPLITS)

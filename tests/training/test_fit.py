@@ -7,7 +7,10 @@ from m3tr.data.ridge import out_of_fold
 from m3tr.data.splits import creators
 from m3tr.model.intervals import PRIOR
 from m3tr.model.remember import as_digests
+from m3tr.training.ages import at_other_ages
 from m3tr.training.fit import labels
+from m3tr.training.heads import OTHER_AGE
+from tests.conftest import AGES
 
 
 def test_figures(tiny_forecaster):
@@ -39,9 +42,15 @@ def test_intervals_come_from_the_errors_on_validation(tiny_forecaster, tiny_quer
 
 
 def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries):
-    f, train = tiny_forecaster.forecaster, tiny_queries["train"]
-    y = labels(train)
-    held_out = out_of_fold(f.covariates(train), y, creators(train.videos), 7)
+    """Of fits on the training videos at all ages, whose folds keep creators whole."""
+    t, f, train = tiny_forecaster, tiny_forecaster.forecaster, tiny_queries["train"]
+    features = t.features.select(t.examples["video_id"].to_list())
+    also = at_other_ages(t.videos, t.feedback, t.examples, features, f.mhp, t.task, AGES)
+    rows, y = [train, *also], labels(train)
+    X, every = (np.vstack([of(q) for q in rows]) for of in (f.covariates, labels))
+    groups = creators(pl.concat([q.videos for q in rows]))
+    weight = np.where(np.arange(len(X)) < len(y), 1.0, OTHER_AGE)
+    held_out = out_of_fold(X, every, groups, 7, weight)[: len(y)]
     place = {video: i for i, video in enumerate(train.examples["video_id"])}
     order = [place[video] for video in f.bank.items["video_id"]]
     assert np.allclose(f.bank.values["residual"], (y - held_out)[order], atol=1e-6)
