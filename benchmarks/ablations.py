@@ -11,7 +11,7 @@ from benchmarks import results_page
 from benchmarks.folds import logged, run_variant, train_fold, trained
 from benchmarks.forecasts import OURS, forecasts, squared_error
 from benchmarks.pool import pool
-from benchmarks.results import FOUND, add_task_arguments, datasets, folder_of
+from benchmarks.results import FOUND, add_task_arguments, datasets, folder_of, rows_without
 from benchmarks.tasks import ABLATIONS, Task, Variant, differs, named, settings
 from m3tr.workspace import write_json
 
@@ -22,6 +22,9 @@ Errors = dict[str, list[float]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     add_task_arguments(parser)
+    parser.add_argument(
+        "--skip", default="", help="variants that are left out, as THP, the slowest"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -33,7 +36,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     tasks = named(options.tasks)
     with folder_of(options.keep) as root:
-        found = summary(errors_of(root, tasks, options.jobs, options.quick))
+        variants = rows_without(options.skip, ABLATIONS)
+        found = summary(errors_of(root, tasks, variants, options.jobs, options.quick))
         if options.keep is not None:
             write_json(found, root / FOUND)
     print(results_page.ablations(found).strip())
@@ -41,9 +45,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def errors_of(
-    root: Path, tasks: Sequence[Task], processes: int, quick: bool
+    root: Path, tasks: Sequence[Task], variants: Sequence[Variant], processes: int, quick: bool
 ) -> dict[str, dict[str, Errors]]:
-    """Squared errors of the full model and every variant, by task, variant and split."""
+    """Squared errors of the full model and the variants, by task, variant and split."""
     with pool(processes) as workers:
         bases = datasets(workers, root, tasks, quick)
         asked = {task.name: settings(task, 0, quick) for task in tasks}
@@ -59,14 +63,14 @@ def errors_of(
                 (folder, root / "ablations" / name / variant.name, asked[name], variant),
             )
             for name, (folder, _) in done.items()
-            for variant in ABLATIONS
+            for variant in variants
             if differs(variant, asked[name])
         }
         varied = workers.run("ablations", jobs)
     found: dict[str, dict[str, Errors]] = {}
     for task in tasks:
         if task.name in done:
-            own = {v.name: varied.get(f"{task.name} {v.name}") for v in ABLATIONS}
+            own = {v.name: varied.get(f"{task.name} {v.name}") for v in variants}
             known = {name: errors for name, errors in own.items() if errors is not None}
             found[task.name] = {OURS: done[task.name][1], **known}
     return found
