@@ -109,7 +109,9 @@ def train(
     change : callable, optional
         What to do to the feedback before anything is learned; labels are those of the true one.
     """
-    write_settings(workspace, merged(settings, {"task": task or {}}))
+    # at other ages labels would be counted from the changed feedback
+    ages: dict[str, Any] = {} if change is None else {"ages": []}
+    write_settings(workspace, merged(settings, {"task": task or {}, "train": ages}))
     params = read_params(workspace)
     videos, clean, _ = read_tables(workspace)
     examples, _ = make_examples(videos, clean, params.task)

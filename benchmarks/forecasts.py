@@ -32,10 +32,11 @@ def forecasts(workspace: Path, split: str) -> pl.DataFrame:
     found = forecaster.predict(data.videos, feedback, features=content)
     grid = {c: found[c].to_numpy().reshape(len(data), -1) for c in found.columns[3:]}
     interval = grid["increment_lo"], grid["increment_hi"]
+    own = forecaster.information
     return pl.concat(
         [
-            prediction_frame(OURS, "CFR", "increment", data, grid["increment"], *interval),
-            prediction_frame(OURS, "CFR", "total", data, grid["total"]),
+            prediction_frame(OURS, own, "increment", data, grid["increment"], *interval),
+            prediction_frame(OURS, own, "total", data, grid["total"]),
         ]
     )
 

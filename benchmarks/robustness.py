@@ -18,7 +18,8 @@ from benchmarks.perturbations import (
     without_metadata,
     without_modalities,
 )
-from benchmarks.workspaces import NAMES, QUICK_VIDEOS, REAL, settings_of, workspace_of
+from benchmarks.tasks import MODEL
+from benchmarks.workspaces import QUICK_VIDEOS, REAL, merged, settings_of, workspace_of
 from m3tr.evaluation.settings import EvaluationSettings
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
@@ -53,7 +54,7 @@ QUESTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    parser.add_argument("--dataset", choices=NAMES, default="sample")
+    parser.add_argument("--dataset", choices=[*QUESTIONS], default="sample")
     parser.add_argument("--keep", type=Path, help="workspace to keep, instead of a temporary one")
 
 
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     Figures are those of `contenders.compare`, of the increment at the last horizon.
     """
-    settings = settings_of(options.dataset, options.quick)
+    settings = merged(settings_of(options.dataset, options.quick), {"bank": MODEL["bank"]})
     question = QUESTIONS[options.dataset]
     shares = QUICK_SHARES if options.quick else SHARES
     ages = question.ages[1:2] if options.quick else question.ages

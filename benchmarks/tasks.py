@@ -110,7 +110,7 @@ MODEL: Changes = {
 
 ROWS = (
     Variant("THP", "CFR", {"hawkes": {"encoder": "transformer"}}),
-    Variant("MMRA-like", "CR", {"bank": {"eta": 0}}, "feedback"),
+    Variant("MMRA-like", "CR", {"bank": {"eta": 0}, "train": {"ages": []}}, "feedback"),
 )
 ABLATIONS = (
     Variant("-Mamba", "CFR", {"hawkes": {"context": False}}),
@@ -142,7 +142,8 @@ def differs(variant: Variant, settings: Mapping[str, Any]) -> bool:
     At age 0 nothing was seen: the process and what compares trajectories have nothing to do.
     """
     age = Params.model_validate(dict(settings)).task.observe.age
-    return age != timedelta(0) or not set(variant.changes) <= {"hawkes", "bank"}
+    told = {*variant.changes.get("bank", {})} - {"retrieve"} or "hawkes" in variant.changes
+    return age != timedelta(0) or not (told or variant.without == "feedback")
 
 
 def named(names: str | None) -> list[Task]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from m3tr.errors import InputError
+
 GRID: dict[str, tuple[float, ...]] = {
     "num_leaves": (4, 7, 15, 31),
     "min_child_samples": (5, 10, 20, 40),
@@ -144,8 +146,10 @@ class Boosting:
             sorted(folder.glob(f"{name}.{h}.*.txt"), key=lambda p: int(p.name.split(".")[-2]))
             for h in range(horizons)
         ]
-        if not files[0]:
+        if not any(files):
             return None
+        if not all(files):
+            raise InputError(f"{folder}: boosters of some horizons are missing: copy it anew")
         new = cls(0, len(files[0]))
         new.models = [[lgb.Booster(model_str=f.read_text()) for f in each] for each in files]
         return new

@@ -53,7 +53,7 @@ class HawkesIntensity(Baseline):
         age = float(np.median(train.age_days))
         self.step = max(DAY if age >= 2 * DAY else age / STEPS_OF_AGE, lead / MAX_LEAD)
         kinds = (None, *train.kinds[1:]) if len(validation) else (None,)
-        best = np.inf
+        best, chosen = np.inf, None
         for kind in kinds:
             self.promotion = kind
             self.process, self.line = self._fitted_with(train, label)
@@ -61,8 +61,9 @@ class HawkesIntensity(Baseline):
             if len(validation):
                 gap = self._predict(validation) - validation.y(label)
                 error = float(np.mean(gap[:, -1] ** 2))
-            if error < best:
+            if chosen is None or error < best:
                 best, chosen = error, (kind, self.process, self.line)
+        assert chosen is not None  # there is always the kind None
         self.promotion, self.process, self.line = chosen
 
     def _fitted_with(self, train: Data, label: Label) -> tuple[HIP, Line]:

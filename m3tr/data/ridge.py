@@ -21,9 +21,11 @@ class BaseForecast:
     def fit(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> "BaseForecast":
         """Fit on covariates X (N, D), labels y (N, H) and weights (N,) of the rows.
 
-        One video alone gives its own label.
+        The penalty is chosen on the rows of most weight, of which each is a video: others are these
+        videos once more, and to leave out one of several leaves nothing out. One video alone gives
+        its own label.
         """
-        from sklearn.linear_model import RidgeCV
+        from sklearn.linear_model import Ridge, RidgeCV
 
         scale = X.std(0)
         self.arrays = {"mean": X.mean(0), "scale": np.where(scale > 1e-8, scale, 1.0)}
@@ -31,7 +33,15 @@ class BaseForecast:
             self.arrays |= {"coef": np.zeros((y.shape[1], X.shape[1])), "intercept": y[0]}
             return self
         Z = self.standardise(X)
-        fits = [RidgeCV(ALPHAS).fit(Z, column, sample_weight=weight) for column in y.T]
+        weight = np.ones(len(Z)) if weight is None else weight
+        own = weight == weight.max()
+        fits = [RidgeCV(ALPHAS).fit(Z[own], column[own]) for column in y.T]
+        if not own.all():
+            more = weight.sum() / weight[own].sum()
+            fits = [
+                Ridge(fit.alpha_ * more).fit(Z, column, weight)
+                for fit, column in zip(fits, y.T, strict=True)
+            ]
         self.arrays["coef"] = np.stack([f.coef_ for f in fits])
         self.arrays["intercept"] = np.array([f.intercept_ for f in fits])
         return self
@@ -62,8 +72,8 @@ def out_of_fold(
     """
     from sklearn.model_selection import GroupKFold
 
-    if len(y) == 1:
-        return BaseForecast().fit(X, y).predict(X)
+    if len(np.unique(groups)) == 1:
+        return BaseForecast().fit(X, y, weight).predict(X)
     folds = min(FOLDS, len(np.unique(groups)))
     forecast = np.empty_like(y)
     for fit, held in GroupKFold(folds, shuffle=True, random_state=seed).split(X, y, groups):

@@ -40,7 +40,7 @@ class Header:
         """The split, and what it means for the numbers."""
         if self.split == "temporal":
             unknown = "" if self.embargo else ", no embargo: outcomes not yet known were trained on"
-            return f"temporal (the test videos are the latest{unknown})"
+            return f"temporal (the test videos are later than the others{unknown})"
         groups = f", grouped by {self.group_by}" if self.group_by else ""
         return (
             f"random{groups}: test videos were published among the training videos, so these "

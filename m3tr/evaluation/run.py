@@ -146,7 +146,9 @@ def forecasts(
     for label, q in each.items():
         crps = crps_from_quantiles(test.y(label), q[..., 2:])
         parts.append(
-            prediction_frame("M3TR", "CFR", label, test, grid[label], q[..., 0], q[..., 1], crps)
+            prediction_frame(
+                "M3TR", forecaster.information, label, test, grid[label], q[..., 0], q[..., 1], crps
+            )
         )
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
     return pl.concat(parts), forecaster.breaches(queries, found, held_out)

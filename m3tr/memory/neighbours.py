@@ -37,7 +37,8 @@ class Neighbours:
     def nobody(cls, queries: int, k: int) -> "Neighbours":
         """No neighbour for any of the queries."""
         none = np.zeros((queries, k))
-        return cls(np.full((queries, k), -1, np.int64), none, none, none)
+        shares = {"trajectory": np.zeros(queries)}
+        return cls(np.full((queries, k), -1, np.int64), none, none, none, shares=shares)
 
     @property
     def found(self) -> np.ndarray:

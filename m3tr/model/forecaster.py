@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -227,6 +227,11 @@ class Forecaster:
         """What content keys are made of, (N, D_m): embeddings, and numbers where the bank does."""
         return content_of_keys(queries.videos, queries.features, self.bank.numbers)
 
+    @property
+    def information(self) -> Literal["CF", "CFR"]:
+        """What a forecast is made from: content and feedback, and what is retrieved."""
+        return "CFR" if self.bank_settings.retrieve else "CF"
+
     def took_part(self, videos: pl.DataFrame) -> np.ndarray:
         """Whether each video is one of the training split, shape (N,)."""
         return np.isin(as_digests(videos["video_id"]), self.fitted)
@@ -242,7 +247,8 @@ class Forecaster:
             violations(self.bank, asked, each, held_out, causal)
             for each in (found, self.earlier(queries))
         ]
-        return {clause: both[0][clause] + both[1][clause] for clause in both[0]}
+        # the bank's own items are the same for both
+        return {clause: max(both[0][clause], both[1][clause]) for clause in both[0]}
 
     def inputs(
         self, queries: Queries, neighbours: Neighbours, base: np.ndarray | None = None
@@ -298,7 +304,7 @@ class Forecaster:
         return self.intervals.quantiles(inputs.everything, self.forecast_inputs(inputs))
 
     def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
-        """The same, from inputs."""
+        """Increment at every horizon (N, H), from inputs."""
         return np.maximum(inputs.base + self.blend(self.corrections(inputs)), 0.0)
 
     def corrections(self, inputs: Inputs) -> list[np.ndarray]:

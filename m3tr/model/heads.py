@@ -18,10 +18,6 @@ class Rows(NamedTuple):
     y: np.ndarray
     weight: np.ndarray
 
-    def first(self, n: int) -> "Rows":
-        """The first rows alone."""
-        return Rows(self.X[:n], self.y[:n], self.weight[:n])
-
 
 class BoostedHead:
     """Boosting on some columns of the inputs (docs/model.md, section 5).
@@ -39,9 +35,8 @@ class BoostedHead:
     @classmethod
     def fit(
         cls,
-        rows: Sequence[Rows],
+        choices: Sequence[tuple[Rows, np.ndarray]],
         validation: Rows,
-        columns: Sequence[np.ndarray],
         tuning: int,
         seeds: int,
         seed: int,
@@ -51,27 +46,22 @@ class BoostedHead:
 
         Parameters
         ----------
-        rows : sequence of Rows
-            Training videos: at their own age, or at others too.
+        choices : sequence of (Rows, ndarray of int)
+            Training videos, at their own age or at others too, and what is read of their inputs.
         validation : Rows
-        columns : sequence of ndarray of int
-            Sets of inputs.
         tuning, seeds, seed, objective
             See `Boosting`.
         """
 
-        def error(own: Rows, read: np.ndarray) -> float:
+        def error(rows: Rows, read: np.ndarray) -> float:
             probe = Boosting(PROBES, 1, seed=seed, objective=objective)
-            last = own.y[:, -1:], validation.X[:, read], validation.y[:, -1:]
-            return probe.fit(own.X[:, read], *last, own.weight).error
+            last = rows.y[:, -1:], validation.X[:, read], validation.y[:, -1:]
+            return probe.fit(rows.X[:, read], *last, rows.weight).error
 
-        tried = [(own, read) for own in rows for read in columns]
-        if len(tried) > 1:
-            own, read = tried[int(np.argmin([error(*each) for each in tried]))]
-        else:
-            own, read = tried[0]
+        best = int(np.argmin([error(*each) for each in choices])) if len(choices) > 1 else 0
+        rows, read = choices[best]
         boosting = Boosting(tuning, seeds, seed=seed, objective=objective)
-        boosting.fit(own.X[:, read], own.y, validation.X[:, read], validation.y, own.weight)
+        boosting.fit(rows.X[:, read], rows.y, validation.X[:, read], validation.y, rows.weight)
         return cls(boosting, read)
 
     def predict(self, X: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Everything M3TR learns, from the training split; validation only stops and calibrates."""
+"""Everything M3TR learns: from the training split, with choices and calibration on validation."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ import polars as pl
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.settings import TaskSettings
+from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
@@ -81,12 +82,13 @@ def fit(
     forecaster.held_out = np.sort(as_digests(pl.Series([*apart], dtype=pl.String)))
     X = forecaster.covariates(train)
     rows = [train, *also]
-    X_all = np.vstack([X, *(forecaster.covariates(queries) for queries in also)])
+    x_ages = [X, *(forecaster.covariates(queries) for queries in also)]
     y_ages = [labels(queries) for queries in rows]
-    y_all, weight = np.vstack(y_ages), age_weights(y_ages)
+    X_all, y_all, weight = np.vstack(x_ages), np.vstack(y_ages), age_weights(y_ages)
     groups = fold_groups(pl.concat([queries.videos for queries in rows]))
     base_all = out_of_fold(X_all, y_all, groups, seed, weight)
-    held_out_base = base_all[: len(y)]
+    base_ages = np.split(base_all, np.cumsum([len(part) for part in y_ages])[:-1])
+    held_out_base = base_ages[0]
     forecaster.base.fit(X_all, y_all, weight)
     split = np.cumsum([len(feedback.names), len(content.names)])
     by_feedback, metadata, x_s = np.split(X, split, axis=1)
@@ -108,19 +110,16 @@ def fit(
         ]
     forecaster.networks = [network for network, _ in fits]
     if settings.boosted:
-        bases = np.split(base_all, np.cumsum([len(part) for part in y_ages])[:-1])
-        read = [inputs] + [
-            forecaster.inputs(queries, forecaster.retrieve(queries), base)
-            for queries, base in zip(also, bases[1:], strict=True)
-        ]
+        ages = list(zip(x_ages, y_ages, base_ages, strict=True))
         forecaster.boosted, forecaster.direct = fit_heads(
-            read, y_ages, inputs_validation, y_validation, split[1], settings, seed
+            inputs, ages, inputs_validation, y_validation, split[1], settings, seed
         )
-    parts = forecaster.corrections(inputs_validation)
-    forecaster.blend.fit(parts, y_validation - inputs_validation.base)
-    with one_thread():
-        forecast = forecaster.forecast_inputs(inputs_validation)
     base = inputs_validation.base
+    with one_thread():
+        parts = forecaster.corrections(inputs_validation)
+        require_finite(parts)
+        forecaster.blend.fit(parts, y_validation - base)
+        forecast = forecaster.forecast_inputs(inputs_validation)
     forecaster.intervals.fit(
         (inputs.everything, inputs.base, y - inputs.base),
         (inputs_validation.everything, forecast, y_validation - forecast),
@@ -147,6 +146,15 @@ def remembering(bank: Bank, train: Queries, tokens: Tokens, residual: np.ndarray
     for m in tokens.x:
         remembered |= {f"token.{m}": tokens.x[m][order], f"mask.{m}": tokens.mask[m][order]}
     return bank.with_values(remembered)
+
+
+def require_finite(parts: Sequence[np.ndarray]) -> None:
+    """InputError where a head's corrections (N, H) are not finite."""
+    if not all(np.isfinite(part).all() for part in parts):
+        raise InputError(
+            "params.yaml: forecasts of the validation split are not finite: lower "
+            "train.learning_rate"
+        )
 
 
 def labels(queries: Queries) -> np.ndarray:

@@ -19,8 +19,8 @@ def age_weights(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def fit_heads(
-    rows: Sequence[Inputs],
-    labels: Sequence[np.ndarray],
+    inputs: Inputs,
+    ages: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     validation: Inputs,
     y_validation: np.ndarray,
     content: int,
@@ -29,51 +29,41 @@ def fit_heads(
 ) -> tuple[BoostedHead, BoostedHead]:
     """Boosted heads, each on the inputs and ages that validation finds best.
 
+    What neighbours came to is counted from the task's own age: only rows at that age read it.
+
     Parameters
     ----------
-    rows, labels : sequences of Inputs and of ndarrays (N, H)
-        Training videos at the task's own age, then at others; base forecasts out of fold.
+    inputs : Inputs
+        Of the N training videos at the task's own age.
+    ages : sequence of (covariates (N_a, D), labels (N_a, H), out-of-fold base forecasts (N_a, H))
+        Training videos at the task's own age, then at others.
     validation : Inputs
     y_validation : ndarray, shape (N', H)
     content : int
-        How many of the numbers, which come first, are covariates and not X_s.
+        How many of the covariates, which come first, are not X_s.
 
     Returns
     -------
     residual, direct : BoostedHead
         Of what the base forecast leaves over, and of the label.
     """
-    n, horizons = len(labels[0]), labels[0].shape[1]
-    X, y, base, weight = (
-        np.concatenate(parts)
-        for parts in (
-            [part.everything for part in rows],
-            labels,
-            [part.base for part in rows],
-            [age_weights(labels)],
-        )
-    )
-    # covariates; these with X_s; these with the neighbours and the creator's record
-    numbers = rows[0].numbers.shape[1] - horizons
+    X, y, base = (np.vstack(parts) for parts in zip(*ages, strict=True))
+    weight = age_weights([labels for _, labels, _ in ages])
+    numbers, n = X.shape[1], len(inputs.base)
     columns = [np.arange(content), np.arange(numbers)]
-    bases = numbers + np.arange(horizons)
-    every = np.arange(X.shape[1])
-    own = Rows(X, y, weight)
+    bases = np.arange(numbers, numbers + base.shape[1])
+    every = np.arange(inputs.everything.shape[1])
     held = Rows(validation.everything, y_validation, np.ones(len(y_validation)))
 
     def fit(
         y: np.ndarray, y_held: np.ndarray, columns: list[np.ndarray], objective: Mapping[str, Any]
     ) -> BoostedHead:
-        all_ages = own._replace(y=y)
-        return BoostedHead.fit(
-            [all_ages] if len(rows) == 1 else [all_ages.first(n), all_ages],
-            held._replace(y=y_held),
-            [*columns, every],
-            settings.tuning,
-            settings.seeds,
-            seed,
-            objective,
-        )
+        own = Rows(inputs.everything, y[:n], weight[:n])
+        choices = [(own, read) for read in [*columns, every]]
+        if len(ages) > 1:
+            choices += [(Rows(np.hstack([X, base]), y, weight), read) for read in columns]
+        effort = settings.tuning, settings.seeds, seed
+        return BoostedHead.fit(choices, held._replace(y=y_held), *effort, objective)
 
     with_base = [np.append(each, bases) for each in columns]
     residual = fit(y - base, y_validation - validation.base, with_base, HUBER)

@@ -78,8 +78,8 @@ def every_head(tiny_forecaster, tiny_queries) -> Any:
     train = tiny_queries["train"]
     inputs, y = f.inputs(train, f.retrieve(train)), labels(train)
     rows = [Rows(inputs.everything, each, np.ones(len(y))) for each in (y - inputs.base, y)]
-    every = [np.arange(inputs.everything.shape[1])]
-    boosted, direct = (BoostedHead.fit([r], r, every, 1, 1, 0) for r in rows)
+    every = np.arange(inputs.everything.shape[1])
+    boosted, direct = (BoostedHead.fit([(r, every)], r, 1, 1, 0) for r in rows)
     heads = replace(f, networks=networks, boosted=boosted, direct=direct)
     return replace(tiny_forecaster, forecaster=heads)
 
