@@ -1,6 +1,7 @@
 """The forecaster as its users meet it: two tables in, forecasts out, one folder."""
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -223,3 +224,16 @@ def test_the_forecast_is_a_blend_of_its_heads(tiny_forecaster, tiny_queries):
     assert (weights >= 0).all() and weights.sum() > 0
     parts = weights[0] * networks + weights[1] * residual + weights[2] * (label - inputs.base)
     assert np.allclose(f.forecast_inputs(inputs), np.maximum(inputs.base + parts, 0))
+
+
+def test_a_bank_that_is_not_read_shows_nobody(tiny_forecaster, tiny_queries):
+    f, queries = tiny_forecaster.forecaster, tiny_queries["test"]
+    alone = replace(f, bank_settings=f.bank_settings.model_copy(update={"retrieve": False}))
+    found = alone.retrieve(queries)
+    assert found.index.shape == (len(queries.x_s), f.bank_settings.k) and not found.found.any()
+    assert not alone.earlier(queries).found.any()
+    assert (alone.information, f.information) == ("CF", "CFR")
+    assert f.bank.explain(queries.examples["video_id"].to_list(), found).is_empty()
+    inputs = alone.inputs(queries, found)
+    assert np.isfinite(alone.forecast_inputs(inputs)).all()
+    assert not any(mask.any() for mask in inputs.retrieved.mask.values())
