@@ -18,7 +18,6 @@ from benchmarks.tasks import ROWS, Task, Variant, named, settings
 from benchmarks.workspaces import REPOSITORY, require
 from m3tr.config import Params
 from m3tr.errors import InputError
-from m3tr.workspace import write_json
 
 FOUND = "ablations.json"
 SLOW = "THP"  # longer than all other rows together; the ablations have it on the first folds
@@ -55,9 +54,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             (out / "results.md").write_text(text)
-            write_json(found, out / "results.json")
+            (out / "results.json").write_text(json.dumps(rounded(found), indent=1) + "\n")
     print(text)
     return {name: task["rows"] for name, task in found["tasks"].items()}
+
+
+def rounded(found: Any) -> Any:
+    """The same numbers with five decimals: more are noise, and fill the file."""
+    if isinstance(found, dict):
+        return {name: rounded(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [rounded(value) for value in found]
+    return round(found, 5) if isinstance(found, float) else found
 
 
 def rows_without(skip: str, rows: Sequence[Variant] = ROWS) -> list[Variant]:
