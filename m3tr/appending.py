@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from m3tr.errors import InputError
-from m3tr.workspace import MODEL, TABLES, read_time
+from m3tr.workspace import MODEL, read_time
 
 if TYPE_CHECKING:
     from m3tr.memory.bank import Bank
 
 if TYPE_CHECKING:
-    from m3tr.model.forecaster import Forecaster
+    pass
 
 
 def append_to_bank(
@@ -72,13 +72,8 @@ def append_to_bank(
         examples, reasons = labelled(whole.filter(~there), feedback, forecaster.task, end)
         ripe = whole.join(examples, on="video_id", how="semi", maintain_order="left")
         figures |= reasons
-    forbidden = _held_out(forecaster, ripe, workspace)
-    if forbidden is None:
-        figures["note"] = (
-            f"an earlier version trained {model}, and {workspace} has no examples: no video was "
-            "looked for in the validation and test splits"
-        )
-    elif not held_out:
+    if not held_out:
+        forbidden = ripe.filter(forecaster.holds_out(ripe))
         refuse_held_out(forbidden, f"{data / 'videos.parquet'}: ")
     if ripe.height:
         features, unread = content_of(forecaster, ripe, data)
@@ -135,17 +130,6 @@ def _refuse_own(model: Path, workspace: Path) -> None:
             f"{model} belongs to a pipeline, which would undo the append when it runs again: name "
             "another folder with --model, which is made as a copy of it"
         )
-
-
-def _held_out(forecaster: "Forecaster", ripe: pl.DataFrame, workspace: Path) -> pl.DataFrame | None:
-    """Those of the validation and test splits; None where neither model nor workspace knows."""
-    if len(forecaster.held_out):
-        return ripe.filter(forecaster.holds_out(ripe))
-    path = workspace / TABLES / "examples.parquet"
-    if not path.exists():
-        return None
-    examples = pl.read_parquet(path, columns=["video_id", "split"], glob=False)
-    return ripe.join(examples.filter(pl.col("split") != "train"), on="video_id", how="semi")
 
 
 @contextmanager

@@ -94,25 +94,6 @@ def test_held_out_videos_are_refused(m3tr: Call, finished: Path, tmp_path: Path)
     assert status == 0 and int(figures(out)["appended"]) > 0 and "note" not in figures(out)
 
 
-def test_the_workspace_tells_the_splits_of_a_model_of_an_earlier_version(
-    m3tr: Call, finished: Path, tmp_path: Path
-) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    data, model = tmp_path / "data", tmp_path / "m"
-    data.mkdir()
-    for name in ("videos", "feedback"):
-        shutil.copy(finished / f"artifacts/tables/{name}.parquet", data)
-    shutil.copytree(finished / "artifacts/model", model)
-    arrays = load_file(model / "arrays.safetensors")
-    del arrays["held_out"]
-    save_file(arrays, model / "arrays.safetensors")
-    arguments = ("bank", "append", data, "--model", model, "-w")
-    assert "are in the validation or test split" in sentence(m3tr(*arguments, finished))
-    status, out, _ = m3tr(*arguments, tmp_path)
-    assert status == 0 and "no video was looked for" in figures(out)["note"]
-
-
 def test_a_model_is_made_in_the_empty_folder_where_one_stands(
     m3tr: Call, finished: Path, incoming: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

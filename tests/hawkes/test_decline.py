@@ -140,12 +140,19 @@ def test_a_steady_rate_goes_on():
     assert np.allclose(forecast, 40_000, rtol=0.05)
 
 
+def test_the_own_exponent_is_exact_where_the_rate_falls_as_one_over_age():
+    own = own_exponents(1.0, 2000.0, np.random.default_rng(1))
+    assert np.abs(own - 1).max() < 0.1
+
+
 def test_few_counts_are_drawn_to_one():
     """The stronger the draw the nearer; without counts it is all there is."""
     for seed in range(5):
-        rng = np.random.default_rng(seed)
-        away = np.abs(own_exponents(0.0, 6.0, rng, B=40) - 1)
-        assert (np.diff(away) < 0).all() and away[-1] < 0.2
+        few, many = (
+            np.abs(own_exponents(0.0, count, np.random.default_rng(seed), B=40) - 1)
+            for count in (6.0, 2000.0)
+        )
+        assert (np.diff(few) < 0).all() and few[-1] < 0.5 * many[-1]
     X, names = decline(events([[], [(2.0, "like", 1.0)]], [5.0, 5.0]), KINDS, np.full(2, 9.0))
     for strength in STRENGTHS:
         assert np.allclose(column(X, names, f"exponent_{strength:g}[view]"), 1)
