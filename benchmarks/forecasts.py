@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.scores import BEST, LATER, OURS
 from m3tr.baselines.base import Data
 from m3tr.baselines.lightgbm import LightGBM
 from m3tr.baselines.rows import prediction_frame
@@ -20,8 +21,6 @@ from m3tr.evaluation.run import split_data
 from m3tr.model.forecaster import Forecaster
 from m3tr.simulation.bayes import bayes_forecast
 from m3tr.workspace import MODEL, read_features, read_tables
-
-OURS, BEST, LATER = "M3TR", "best attainable", "LightGBM CF, later clock"
 
 
 def forecasts(workspace: Path, split: str) -> pl.DataFrame:

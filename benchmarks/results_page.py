@@ -3,15 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.scores import NOT_FORECASTERS, OURS, RIVALS
+from benchmarks.scores import BEST, LATER, OURS, RIVALS
+from m3tr.evaluation.table import ORDER as ROWS
 
 # the rows in the order of the table; others follow
-ORDER = (
-    "mean", "last count", "ridge", "ridge CF", "kNN", "Szabo-Huberman", "Hawkes", "HIP",
-    "LightGBM C", "LightGBM F", "LightGBM CF", "LightGBM CF residual", "LightGBM average",
-    "MMRA-like", "THP", OURS, "best attainable",
-)  # fmt: skip
-LATER = NOT_FORECASTERS[1]
+ORDER = (*ROWS, BEST)
 INTRO = """# Results
 
 Every row on every task of the [protocol](protocol.md#the-tasks), written by

@@ -13,14 +13,12 @@ import polars as pl
 
 from m3tr.evaluation import metrics
 from m3tr.evaluation.bootstrap import Bootstrap, interval
+from m3tr.evaluation.table import AGE_BANDS, DECILES, MIN_GROUP, OURS
 
-OURS = "M3TR"
 RIVALS = ("LightGBM CF", "LightGBM average")
-NOT_FORECASTERS = ("best attainable", "LightGBM CF, later clock")
+BEST, LATER = "best attainable", "LightGBM CF, later clock"
+NOT_FORECASTERS = (BEST, LATER)
 RESAMPLES = 1000
-DECILES = 10
-AGE_BANDS = 4
-MIN_GROUP = 5
 
 
 @dataclass(frozen=True)
