@@ -1,27 +1,15 @@
 """The protocol's tasks: settings the library reads, folds, and runs that can be taken up again."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.benchmarks.test_benchmarks import benchmark
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TASKS = ("Y1", "Y3", "Y6", "W1", "W6", "W24", "T0", "S400", "S5000")
-
-
-def benchmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(autouse=True)
