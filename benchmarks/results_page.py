@@ -74,7 +74,7 @@ def sizes(tasks: Mapping[str, Any]) -> str:
         seeds = (str(task["seeds"][row]) for row in (OURS, "LightGBM"))
         lines.append([name, task["dataset"], split, *counts, *seeds])
     head = ["task", "dataset", "split", "training", "validation", "test"]
-    head += ["seeds of M3TR and its variants", "seeds of LightGBM"]
+    head += ["seeds of M3TR's boosted heads", "seeds of LightGBM"]
     return section("Examples", table(head, lines))
 
 

@@ -37,7 +37,7 @@ NAMES = (*SIMULATED, *REAL)
 # what --quick changes: less of everything that is repeated or searched
 QUICK: dict[str, dict[str, Any]] = {
     "hawkes": {"epochs": 1},
-    "train": {"members": 1, "epochs": 8, "tuning": 1, "seeds": 1},
+    "train": {"members": 4, "epochs": 8, "trees": 20, "tuning": 1, "seeds": 1},
     "evaluate": {"tuning": 2, "seeds": 1, "bootstrap": 100},
 }
 QUICK_VIDEOS = 1500  # of a real dataset, drawn at random

@@ -22,7 +22,7 @@ DIMENSIONS = {"visual": (3, 6), "audio": (2, 5)}  # tokens, size of one
 # small enough for seconds, large enough for each part to have something to learn
 HAWKES = {"decays": [0.05, 0.5, 5.0], "width": 8, "state": 4, "epochs": 2, "batch_size": 64}
 TRAIN = {"members": 2, "width": 8, "heads": 2, "hidden": 16, "epochs": 3, "batch_size": 32}
-TRAIN |= {"tuning": 1, "seeds": 1}
+TRAIN |= {"trees": 10, "tuning": 1, "seeds": 1}
 AGES = (0.7, 1.4)
 # as the sample ships it: everything that can be learned is
 BANK = {"eta": "learned", "weights": "learned", "trajectory": "supervised", "numbers": True}

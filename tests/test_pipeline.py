@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "features": {"visual": {"frames": 2}, "audio": {"segments": 2}},
     "hawkes": {"epochs": 2},
     "bank": {"k": 5},
-    "train": {"members": 1, "epochs": 3},
+    "train": {"members": 2, "epochs": 3},
     "evaluate": {"bootstrap": 100, "tuning": 1, "seeds": 1},
 }
 MINUTES = 600  # seconds that one run may take on a busy machine
@@ -194,7 +194,7 @@ def test_what_mlflow_remembers(workspace: Workspace, first: str) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.tags["dataset_md5"] == md5
         assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [md5]
-        assert run.data.params["train.members"] == "1"
+        assert run.data.params["train.members"] == "2"
         assert run.data.params["task.observe.age"] == "1d"
     headline = workspace.report("evaluate")["figures"]["headline"]
     train = client.get_run(workspace.report("train")["mlflow_run_id"])

@@ -4,7 +4,7 @@ forecaster = Forecaster.load(folder)
 forecaster.predict(videos, feedback)   # -> one row a video and horizon
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,8 @@ from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model import storage
 from m3tr.model.blend import Blend
-from m3tr.model.heads import BoostedHead
+from m3tr.model.forest import Forest
+from m3tr.model.heads import RESIDUAL, BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
@@ -43,7 +44,7 @@ EARLIER = 8  # videos of the same creator that are looked at
 
 @dataclass
 class Forecaster:
-    """Base forecast, retrieval, networks and boosted head (docs/model.md, sections 3 to 5).
+    """Base forecast, retrieval, network, boosted trees and forests (docs/model.md, 3 to 5).
 
     Attributes
     ----------
@@ -54,12 +55,11 @@ class Forecaster:
     mhp : MambaHawkes
     bank : Bank
         Training videos; values `increment`, `curve`, `residual` (out of fold), `token.*`, `mask.*`.
-    networks : sequence of M3TRNetwork
-        Their forecasts are averaged.
-    boosted, direct : BoostedHead
-        Of the base forecast's residual, and of the label itself.
+    network : M3TRNetwork or None
+    boosted, forests : mappings of BoostedHead and Forest
+        Of the base forecast's residual and of the label itself, by `m3tr.model.heads.TARGETS`.
     blend : Blend
-        Of the networks and both heads.
+        Of the network and all heads.
     intervals : Intervals
         The predictive distribution around the forecast.
     fitted, held_out : ndarray of uint64
@@ -77,9 +77,9 @@ class Forecaster:
     base: BaseForecast
     mhp: "MambaHawkes"
     bank: Bank
-    networks: Sequence["M3TRNetwork"] = ()
-    boosted: BoostedHead | None = None
-    direct: BoostedHead | None = None
+    network: "M3TRNetwork | None" = None
+    boosted: Mapping[str, BoostedHead] = field(default_factory=dict)
+    forests: Mapping[str, Forest] = field(default_factory=dict)
     blend: Blend = field(default_factory=Blend)
     intervals: Intervals = field(default_factory=Intervals)
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -305,17 +305,21 @@ class Forecaster:
 
     def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
         """Increment at every horizon (N, H), from inputs."""
-        return np.maximum(inputs.base + self.blend(self.corrections(inputs)), 0.0)
+        return np.maximum(inputs.base + self.blend([*self.corrections(inputs).values()]), 0.0)
 
-    def corrections(self, inputs: Inputs) -> list[np.ndarray]:
+    def corrections(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """By head, how far it would correct the base forecast: (N, H), log2 units."""
-        from m3tr.model.network import residuals
+        from m3tr.model.network import increments
 
-        parts = [np.mean([residuals(network, inputs) for network in self.networks], 0)]
-        if self.boosted is not None:
-            parts.append(self.boosted.predict(inputs.everything))
-        if self.direct is not None:
-            parts.append(self.direct.predict(inputs.everything) - inputs.base)
+        parts = {}
+        if self.network is not None:
+            parts["network"] = increments(self.network, inputs) - inputs.base
+        everything = inputs.everything
+        for kind, heads in (("boosted", self.boosted), ("forest", self.forests)):
+            for target, head in heads.items():
+                forecast = head.predict(everything)
+                less = 0 if target == RESIDUAL else inputs.base
+                parts[f"{kind} {target}"] = forecast - less
         return parts
 
     def save(self, folder: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from m3tr.boosting import SQUARED, Boosting
 
+RESIDUAL, LABEL = TARGETS = ("residual", "label")  # of the base forecast, and as it is
 PROBES = 2  # settings that each choice of inputs is tried with
 
 

@@ -4,9 +4,10 @@ Notable:
 - one pair of cross attentions a modality: the video asks what was retrieved, and the reverse;
 - what is missing is masked, never zero-filled: a modality without tokens contributes a learned
   vector that says so;
-- the head forecasts the residual of a base forecast, for all horizons at once.
+- the head is an ensemble whose members share their matrices and differ by vectors (BatchEnsemble,
+  Wen et al. 2020): many forecasts for little more than the price of one.
 
-Letters in shape comments: B videos, T tokens, W width, H horizons.
+Letters in shape comments: B videos, T tokens, W width, M members, H horizons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from m3tr.model.inputs import Inputs
+
+CLIP = 3.0  # standard deviations of the numbers that enter the head
+QUIET = 0.1  # size of the pooled vectors at first: what they say has to be learned
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class NetworkConfig:
     summary : int
         Size of the neighbours' label summary.
     horizons : int
-    width, heads, hidden : int
-        Size of an embedded token, attention heads, hidden units of the head.
+    width, heads, hidden, members : int
+        Size of an embedded token, attention heads, hidden units and members of the head.
     dropout, token_dropout : float
         Of the head's hidden units, and of the pooled vectors that enter it.
     direct : sequence of str
@@ -45,10 +49,11 @@ class NetworkConfig:
     summary: int
     horizons: int
     direct: Sequence[str] = ()
-    width: int = 32
+    width: int = 16
     heads: int = 4
-    hidden: int = 128
-    dropout: float = 0.1
+    hidden: int = 256
+    members: int = 8
+    dropout: float = 0.3
     token_dropout: float = 0.5
     attention: bool = True
 
@@ -107,8 +112,53 @@ class PairedCrossAttention(nn.Module):
         return torch.cat([self.pool(e, mask), self.pool_r(e_r, mask_r)], 1)
 
 
+class SharedLinear(nn.Module):
+    """One matrix for all members, between vectors of signs and scales that each has of its own."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, signs: bool) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
+        self.inward = nn.Parameter(torch.ones(members, inputs))
+        self.outward = nn.Parameter(torch.ones(members, outputs))
+        if signs:  # members that start alike would stay alike
+            nn.init.uniform_(self.inward, -1, 1)
+            self.inward.data.sign_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, M, inputs) -> (B, M, outputs)."""
+        return nn.functional.linear(x * self.inward, self.weight) * self.outward + self.bias
+
+
+class Head(nn.Module):
+    """Two hidden layers, and for each member a last one that starts at zero."""
+
+    def __init__(self, inputs: int, config: NetworkConfig) -> None:
+        super().__init__()
+        c = config
+        self.hidden = nn.Sequential(
+            SharedLinear(c.members, inputs, c.hidden, signs=True),
+            nn.ReLU(),
+            nn.Dropout(c.dropout),
+            SharedLinear(c.members, c.hidden, c.hidden, signs=False),
+            nn.ReLU(),
+            nn.Dropout(c.dropout),
+        )
+        self.weight = nn.Parameter(torch.zeros(c.members, c.hidden, c.horizons))
+        self.bias = nn.Parameter(torch.zeros(c.members, c.horizons))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, M, H)."""
+        hidden = self.hidden(x[:, None].expand(-1, len(self.bias), -1))
+        return torch.einsum("bmi,mih->bmh", hidden, self.weight) + self.bias
+
+
 class M3TRNetwork(nn.Module):
-    """Residual of the base forecast, from a video, what was retrieved, and how that turned out."""
+    """Increments from a video, what was retrieved, how that turned out, and the base forecast."""
+
+    centre: Tensor
+    scale: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -117,20 +167,11 @@ class M3TRNetwork(nn.Module):
         self.pairs = nn.ModuleDict({m: PairedCrossAttention(d, c) for m, d in c.dims.items()})
         vectors = 2 * c.width * len(c.dims)
         self.norm = nn.LayerNorm(vectors)
-        size = vectors + sum(c.dims[m] for m in c.direct) + c.summary
+        nn.init.constant_(self.norm.weight, QUIET)
         self.drop = nn.Dropout(c.token_dropout)
-        last = nn.Linear(c.hidden, c.horizons)
-        nn.init.zeros_(last.weight)  # training starts at the base forecast
-        nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(
-            nn.Linear(size, c.hidden),
-            nn.GELU(),
-            nn.Dropout(c.dropout),
-            nn.Linear(c.hidden, c.hidden),
-            nn.GELU(),
-            nn.Dropout(c.dropout),
-            last,
-        )
+        self.head = Head(vectors + sum(c.dims[m] for m in c.direct) + c.summary, c)
+        self.register_buffer("centre", torch.zeros(c.horizons))
+        self.register_buffer("scale", torch.ones(c.horizons))
 
     def forward(
         self,
@@ -140,11 +181,15 @@ class M3TRNetwork(nn.Module):
         mask_r: Mapping[str, Tensor],
         summary: Tensor,
     ) -> Tensor:
-        """Tokens of the video and of X_R by modality, label summary (B, S) -> residuals (B, H)."""
+        """Tokens of the video and of X_R by modality, label summary (B, S) -> increments by member.
+
+        Shape (B, M, H), log2 units; training starts at the mean of the training labels.
+        """
         vectors = [pair(x[m], mask[m], x_r[m], mask_r[m]) for m, pair in self.pairs.items()]
         tokens = self.norm(torch.cat(vectors, 1))
-        numbers = [x[m][:, 0] for m in self.config.direct]
-        return self.head(torch.cat([self.drop(tokens), *numbers, summary], 1))
+        plain = torch.cat([*(x[m][:, 0] for m in self.config.direct), summary], 1)
+        together = torch.cat([self.drop(tokens), plain.clamp(-CLIP, CLIP)], 1)
+        return self.centre + self.scale * self.head(together)
 
 
 def arguments(inputs: Inputs) -> tuple[Any, ...]:
@@ -160,13 +205,13 @@ def pick(arguments: tuple[Any, ...], rows: Tensor) -> tuple[Any, ...]:
     return (*({m: a[rows] for m, a in part.items()} for part in parts), summary[rows])
 
 
-def residuals(network: M3TRNetwork, inputs: Inputs, batch_size: int = 1024) -> np.ndarray:
-    """Residuals (N, H) of the base forecast by one network, log2 units."""
+def increments(network: M3TRNetwork, inputs: Inputs, batch_size: int = 1024) -> np.ndarray:
+    """Increments (N, H) by a network, the mean of its members, log2 units."""
     network.eval()
     everything = arguments(inputs)
     rows = torch.arange(len(inputs.base)).split(batch_size)
     with torch.inference_mode():
-        parts = [network(*pick(everything, r)).double().numpy() for r in rows]
+        parts = [network(*pick(everything, r)).mean(1).double().numpy() for r in rows]
     return np.concatenate(parts) if parts else np.zeros_like(inputs.base)
 
 

@@ -19,14 +19,14 @@ from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.blend import Blend
-from m3tr.model.heads import BoostedHead
+from m3tr.model.forest import Forest
+from m3tr.model.heads import TARGETS, BoostedHead
 from m3tr.model.intervals import Intervals
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
     from m3tr.model.forecaster import Forecaster
 
-HEADS = ("boosted", "direct")
 PLAIN = ("fitted", "held_out")
 # attributes whose arrays are kept, and the name they have in the file
 PARTS: dict[str, Any] = {
@@ -52,24 +52,24 @@ def save(forecaster: "Forecaster", folder: Path) -> None:
         "features": f.feature_settings.model_dump(mode="json"),
         "feedback": f.feedback.state(),
         "content": f.content.state(),
-        "networks": [asdict(network.config) for network in f.networks],
+        "network": f.network and asdict(f.network.config),
     }
     (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
     arrays: dict[str, np.ndarray] = {name: getattr(f, name) for name in PLAIN}
     for name in PARTS:
         arrays |= {f"{name}/{key}": value for key, value in getattr(f, name).arrays.items()}
-    for i, network in enumerate(f.networks):
-        weights = {k: v.detach().numpy() for k, v in network.state_dict().items()}
-        arrays |= {f"network{i}/{key}": value for key, value in weights.items()}
+    if f.network is not None:
+        weights = {k: v.detach().numpy() for k, v in f.network.state_dict().items()}
+        arrays |= {f"network/{key}": value for key, value in weights.items()}
+    for target, forest in f.forests.items():
+        arrays |= {f"forest {target}/{key}": value for key, value in forest.arrays.items()}
     save_file(
         {k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / "arrays.safetensors"
     )
     f.mhp.save(partial / "mhp")
     f.bank.save(partial / "bank")
-    for name in HEADS:
-        head: BoostedHead | None = getattr(f, name)
-        if head is not None:
-            head.save(partial, name)
+    for target, head in f.boosted.items():
+        head.save(partial, f"boosted.{target}")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
@@ -117,6 +117,8 @@ def _read(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     mhp = MambaHawkes.load(folder / "mhp")
     made_with = {"mhp": mhp.fingerprint(), "keys": parts["key_maker"].fingerprint()}
     horizons = len(state["task"]["horizons"])
+    boosted = {t: BoostedHead.load(folder, f"boosted.{t}", horizons) for t in TARGETS}
+    forests = {t: part(f"forest {t}") for t in TARGETS}
     return {
         "task": TaskSettings.model_validate(state["task"]),
         "bank_settings": BankSettings(**state["bank"]),
@@ -125,10 +127,9 @@ def _read(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
         "content": ContentCovariates.from_state(state["content"]),
         "mhp": mhp,
         "bank": Bank.open(folder / "bank", made_with),
-        "networks": [
-            load_network(config, part(f"network{i}")) for i, config in enumerate(state["networks"])
-        ],
+        "network": state["network"] and load_network(state["network"], part("network")),
+        "boosted": {t: head for t, head in boosted.items() if head is not None},
+        "forests": {t: Forest.from_arrays(a) for t, a in forests.items() if a},
         **parts,
-        **{name: BoostedHead.load(folder, name, horizons) for name in HEADS},
         **{name: arrays[name] for name in PLAIN},
     }

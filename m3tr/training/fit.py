@@ -20,10 +20,9 @@ from m3tr.model.inputs import Tokens
 from m3tr.model.queries import Queries
 from m3tr.model.remember import as_digests
 from m3tr.model.tokens import Tokeniser
-from m3tr.progress import track
 from m3tr.threads import one_thread
-from m3tr.training.heads import age_weights, fit_heads
-from m3tr.training.loop import train_member
+from m3tr.training.heads import age_weights, fit_boosted, fit_forests
+from m3tr.training.loop import train_network
 from m3tr.training.settings import TrainSettings
 
 
@@ -102,23 +101,24 @@ def fit(
     forecaster.tokeniser.fit_summary(unscaled.summary)
     inputs = forecaster.inputs(train, found, held_out_base)
     inputs_validation = forecaster.inputs(validation, found_validation)
-    members = range(seed, seed + settings.members)
-    with one_thread():
-        fits = [
-            train_member(inputs, y, inputs_validation, y_validation, settings, s)
-            for s in track(members, "networks")
-        ]
-    forecaster.networks = [network for network, _ in fits]
+    history: dict[str, Any] = {}
+    if settings.members:
+        with one_thread():
+            forecaster.network, history = train_network(
+                inputs, y, inputs_validation, y_validation, settings, seed
+            )
     if settings.boosted:
         ages = list(zip(x_ages, y_ages, base_ages, strict=True))
-        forecaster.boosted, forecaster.direct = fit_heads(
+        forecaster.boosted = fit_boosted(
             inputs, ages, inputs_validation, y_validation, split[1], settings, seed
         )
+    if settings.trees:
+        forecaster.forests = fit_forests(inputs, y, settings.trees, seed)
     base = inputs_validation.base
     with one_thread():
         parts = forecaster.corrections(inputs_validation)
-        require_finite(parts)
-        forecaster.blend.fit(parts, y_validation - base)
+        require_finite([*parts.values()])
+        forecaster.blend.fit([*parts.values()], y_validation - base)
         forecast = forecaster.forecast_inputs(inputs_validation)
     forecaster.intervals.fit(
         (inputs.everything, inputs.base, y - inputs.base),
@@ -129,8 +129,8 @@ def fit(
     figures = {
         "validation_mse": float(np.mean((forecast - y_validation) ** 2)),
         "validation_mse_base": float(np.mean((base - y_validation) ** 2)),
-        "blend": forecaster.blend.arrays["weights"].tolist(),
-        "best_epochs": [history["best_epoch"] for _, history in fits],
+        "blend": dict(zip(parts, forecaster.blend.arrays["weights"].tolist(), strict=True)),
+        "best_epoch": history.get("best_epoch"),
         "interval_width": (hi - lo).mean(0).tolist(),
         "retrieved": float(found.found.sum(1).mean()),
         "contract": forecaster.breaches(train, found, apart),

@@ -1,4 +1,4 @@
-"""The two boosted heads of a forecaster: on the base forecast's residual, and on the label."""
+"""The trees of a forecaster: on the base forecast's residual, and on the label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from m3tr.boosting import HUBER, SQUARED
-from m3tr.model.heads import BoostedHead, Rows
+from m3tr.model.forest import Forest
+from m3tr.model.heads import LABEL, RESIDUAL, BoostedHead, Rows
 from m3tr.model.inputs import Inputs
 from m3tr.training.settings import TrainSettings
 
@@ -18,7 +19,7 @@ def age_weights(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.full(len(r), OTHER_AGE if i else 1.0) for i, r in enumerate(rows)])
 
 
-def fit_heads(
+def fit_boosted(
     inputs: Inputs,
     ages: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     validation: Inputs,
@@ -26,7 +27,7 @@ def fit_heads(
     content: int,
     settings: TrainSettings,
     seed: int,
-) -> tuple[BoostedHead, BoostedHead]:
+) -> dict[str, BoostedHead]:
     """Boosted heads, each on the inputs and ages that validation finds best.
 
     What neighbours came to is counted from the task's own age: only rows at that age read it.
@@ -44,8 +45,8 @@ def fit_heads(
 
     Returns
     -------
-    residual, direct : BoostedHead
-        Of what the base forecast leaves over, and of the label.
+    dict
+        By what is forecast (`TARGETS`).
     """
     X, y, base = (np.vstack(parts) for parts in zip(*ages, strict=True))
     weight = age_weights([labels for _, labels, _ in ages])
@@ -66,5 +67,16 @@ def fit_heads(
         return BoostedHead.fit(choices, held._replace(y=y_held), *effort, objective)
 
     with_base = [np.append(each, bases) for each in columns]
-    residual = fit(y - base, y_validation - validation.base, with_base, HUBER)
-    return residual, fit(y, y_validation, columns, SQUARED)
+    return {
+        RESIDUAL: fit(y - base, y_validation - validation.base, with_base, HUBER),
+        LABEL: fit(y, y_validation, columns, SQUARED),
+    }
+
+
+def fit_forests(inputs: Inputs, y: np.ndarray, trees: int, seed: int) -> dict[str, Forest]:
+    """Forests of so many trees on all inputs, labels y (N, H), by what is forecast (`TARGETS`)."""
+    targets = {RESIDUAL: y - inputs.base, LABEL: y}
+    return {
+        name: Forest().fit(inputs.everything, target, trees, seed)
+        for name, target in targets.items()
+    }

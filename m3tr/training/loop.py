@@ -1,4 +1,4 @@
-"""The training loop of one network: Huber loss on residuals, best epoch by validation."""
+"""The training loop of the network: Huber loss on the labels, best epoch by validation."""
 
 import copy
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m3tr.model.inputs import Inputs
-from m3tr.model.network import M3TRNetwork, NetworkConfig, arguments, pick, residuals
+from m3tr.model.network import M3TRNetwork, NetworkConfig, arguments, increments, pick
 from m3tr.training.settings import TrainSettings
 
 # few videos are learned from in smaller batches, or an epoch would be a handful of steps
@@ -26,13 +26,14 @@ def network_config(inputs: Inputs, settings: TrainSettings) -> NetworkConfig:
         width=settings.width,
         heads=settings.heads,
         hidden=settings.hidden,
+        members=settings.members,
         dropout=settings.dropout,
         token_dropout=settings.token_dropout,
         attention=settings.attention,
     )
 
 
-def train_member(
+def train_network(
     train: Inputs,
     y_train: np.ndarray,
     validation: Inputs,
@@ -40,7 +41,9 @@ def train_member(
     settings: TrainSettings,
     seed: int,
 ) -> tuple[M3TRNetwork, dict[str, Any]]:
-    """Train one network on the residual of the base forecast.
+    """Train the network on the increments.
+
+    Each member has its own loss, so that members differ; what counts is the error of their mean.
 
     Parameters
     ----------
@@ -56,37 +59,59 @@ def train_member(
     network : M3TRNetwork
         The weights of the epoch with the least mean squared error on validation.
     history : dict
-        Its epoch and the validation error by epoch, mean squared, log2 units.
+        Its epoch and the validation error by epoch, mean squared, log2 units; epoch 0 is the mean
+        of the training labels.
     """
     torch.manual_seed(seed)
     network = M3TRNetwork(network_config(train, settings))
+    spread = y_train.std(0)
+    network.centre.copy_(torch.from_numpy(y_train.mean(0)))
+    network.scale.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, 1.0)))
     order = np.random.default_rng(seed)
-    target = torch.as_tensor(y_train - train.base, dtype=torch.float32)
+    target = torch.as_tensor(y_train, dtype=torch.float32)
     everything = arguments(train)
     optimiser = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        decayed(network, settings.weight_decay), settings.learning_rate, weight_decay=0
     )
     size = min(settings.batch_size, max(LEAST_BATCH, len(target) // STEPS))
     steps = settings.epochs * -(-len(target) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, steps)
-    loss_of = nn.HuberLoss(delta=settings.huber)
-    best, errors = copy.deepcopy(network.state_dict()), [mse(validation.base, y_validation)]
-    for _ in range(settings.epochs):
-        network.train()
-        for rows in batches(len(target), size, order):
-            loss = loss_of(network(*pick(everything, rows)), target[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        errors.append(mse(validation.base + residuals(network, validation), y_validation))
+    best, errors = copy.deepcopy(network.state_dict()), []
+    for epoch in range(settings.epochs + 1):
+        if epoch:
+            network.train()
+            for rows in batches(len(target), size, order):
+                loss = loss_of(network, network(*pick(everything, rows)), target[rows], settings)
+                optimiser.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+        errors.append(mse(increments(network, validation), y_validation))
         if errors[-1] == min(errors):
             best = copy.deepcopy(network.state_dict())
-        elif len(errors) - 1 - int(np.argmin(errors)) >= settings.patience:
+        elif epoch - int(np.argmin(errors)) >= settings.patience:
             break
     network.load_state_dict(best)
     return network.eval(), {"best_epoch": int(np.argmin(errors)), "validation_mse": errors}
+
+
+def loss_of(
+    network: M3TRNetwork, forecast: Tensor, target: Tensor, settings: TrainSettings
+) -> Tensor:
+    """Huber loss of every member's forecast (B, M, H), in standard deviations of the label."""
+    error = (forecast - target[:, None]) / network.scale
+    return nn.functional.huber_loss(error, torch.zeros_like(error), delta=settings.huber)
+
+
+def decayed(network: M3TRNetwork, decay: float) -> list[dict[str, Any]]:
+    """Groups of the parameters: only matrices decay, not the vectors in which members differ."""
+    apart = ("bias", "inward", "outward", "absent", "norm")
+    named = [(any(part in name for part in apart), p) for name, p in network.named_parameters()]
+    return [
+        {"params": [p for free, p in named if not free], "weight_decay": decay},
+        {"params": [p for free, p in named if free], "weight_decay": 0.0},
+    ]
 
 
 def mse(forecast: np.ndarray, y: np.ndarray) -> float:

@@ -55,7 +55,7 @@ def test_a_cold_start_has_no_ablation_of_what_reads_feedback() -> None:
 
     cold = [v.name for v in ABLATIONS if not differs(v, settings(KNOWN["T0"], 0))]
     assert {"-MHP", "THP", "eta=1", "-supervised key"} < set(cold)
-    assert not {"-retrieval", "-text", "-boosted head"} & set(cold)
+    assert not {"-retrieval", "-text", "-boosted heads"} & set(cold)
     for name in ("Y1", "W24", "S400"):
         assert all(differs(v, settings(KNOWN[name], 0)) for v in ABLATIONS)
 

@@ -13,7 +13,7 @@ import torch
 
 from m3tr.data.windows import clocks
 from m3tr.memory.bank import Bank
-from m3tr.model.heads import BoostedHead, Rows
+from m3tr.model.heads import LABEL, RESIDUAL, BoostedHead, Rows
 from m3tr.training.fit import labels
 
 UNTIL = timedelta(days=9)
@@ -65,22 +65,22 @@ def after_clocks(tiny_forecaster) -> Callable[..., pl.DataFrame]:
 
 @pytest.fixture
 def every_head(tiny_forecaster, tiny_queries) -> Any:
-    """The tiny forecaster with networks and boosted heads that answer to all they are given.
+    """The tiny forecaster with a network and boosted heads that answer to all they are given.
 
-    Where validation chose the first epoch a network says 0 whatever it is shown, and where it chose
-    fewer inputs a head does not read the rest: both would hide a leak.
+    Where validation chose the first epoch a network says the mean whatever it is shown, and where
+    it chose fewer inputs a head does not read the rest: both would hide a leak.
     """
-    networks = copy.deepcopy(tiny_forecaster.forecaster.networks)
+    network = copy.deepcopy(tiny_forecaster.forecaster.network)
     generator = torch.Generator().manual_seed(0)
-    for network in networks:
-        torch.nn.init.normal_(network.head[-1].weight, generator=generator)
+    torch.nn.init.normal_(network.head.weight, generator=generator)
     f = tiny_forecaster.forecaster
     train = tiny_queries["train"]
     inputs, y = f.inputs(train, f.retrieve(train)), labels(train)
-    rows = [Rows(inputs.everything, each, np.ones(len(y))) for each in (y - inputs.base, y)]
+    targets = {RESIDUAL: y - inputs.base, LABEL: y}
+    rows = {t: Rows(inputs.everything, each, np.ones(len(y))) for t, each in targets.items()}
     every = np.arange(inputs.everything.shape[1])
-    boosted, direct = (BoostedHead.fit([(r, every)], r, 1, 1, 0) for r in rows)
-    heads = replace(f, networks=networks, boosted=boosted, direct=direct)
+    boosted = {t: BoostedHead.fit([(r, every)], r, 1, 1, 0) for t, r in rows.items()}
+    heads = replace(f, network=network, boosted=boosted)
     return replace(tiny_forecaster, forecaster=heads)
 
 

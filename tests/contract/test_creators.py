@@ -78,7 +78,8 @@ def test_whatever_became_of_a_whole_creator_it_is_not_in_its_forecasts(
     bank = rebuilt(f.bank, values={n: nonsense(value) for n, value in f.bank.values.items()})
 
     def corrections(forecaster):
-        return forecaster.corrections(forecaster.inputs(own, forecaster.retrieve(own)))
+        inputs = forecaster.inputs(own, forecaster.retrieve(own))
+        return forecaster.corrections(inputs).values()
 
     same = zip(corrections(replace(f, bank=bank)), corrections(f), strict=True)
     assert [np.array_equal(a, b) for a, b in same] == [True, True, True]

@@ -154,7 +154,8 @@ def other_validation(tiny_forecaster):
     """A fit on a world with another validation split, with the same weights of the search."""
     other, f = rewritten(tiny_forecaster.world, "validation"), tiny_forecaster.forecaster
     weights = {"eta": f.bank.manifest.eta, "weights": f.bank.manifest.weights}
-    return tiny_forecaster.train(other, f.mhp, bank=weights, members=1, epochs=1, boosted=False)[0]
+    small = {"members": 1, "epochs": 1, "boosted": False, "trees": 0}
+    return tiny_forecaster.train(other, f.mhp, bank=weights, **small)[0]
 
 
 def same_bank(one, two):

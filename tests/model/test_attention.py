@@ -1,13 +1,21 @@
-"""Attention blocks: what is masked does not matter, what is absent says so (docs/model.md, 5)."""
+"""The network: what is masked does not matter, what is absent says so (docs/model.md, 5)."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from m3tr.model.network import AttentivePooling, M3TRNetwork, NetworkConfig, PairedCrossAttention
+from m3tr.model.network import (
+    AttentivePooling,
+    M3TRNetwork,
+    NetworkConfig,
+    PairedCrossAttention,
+    SharedLinear,
+)
 
-CONFIG = NetworkConfig(dims={"visual": 5, "text": 3}, summary=4, horizons=2, width=8, heads=2)
+CONFIG = NetworkConfig(
+    dims={"visual": 5, "text": 3}, summary=4, horizons=2, width=8, heads=2, hidden=16, members=3
+)
 B, T, T_R = 6, 4, 3
 
 
@@ -110,7 +118,7 @@ def network_inputs():
 
 def test_gradients_are_finite_and_reach_everything():
     network = M3TRNetwork(CONFIG)
-    torch.nn.init.normal_(network.head[-1].weight)
+    torch.nn.init.normal_(network.head.weight)
     x, *rest = network_inputs()
     x = {m: a.requires_grad_() for m, a in x.items()}
     network(x, *rest).square().sum().backward()
@@ -123,14 +131,41 @@ def test_gradients_are_finite_and_reach_everything():
         assert (a.grad[~mask[m]] == 0).all() and a.grad[mask[m]].abs().sum() > 0
 
 
-def test_training_starts_at_the_base_forecast():
+def test_training_starts_at_the_mean_of_the_labels():
     network = M3TRNetwork(CONFIG).eval()
-    assert torch.equal(network(*network_inputs()), torch.zeros(B, 2))
+    network.centre.copy_(torch.tensor([3.0, 5.0]))
+    assert torch.equal(network(*network_inputs()), torch.tensor([3.0, 5.0]).expand(B, 3, 2))
+
+
+def test_a_shared_matrix_is_each_members_own_between_its_vectors():
+    layer = SharedLinear(3, 5, 4, signs=True)
+    torch.nn.init.normal_(layer.outward)
+    x = torch.randn(B, 3, 5)
+    out = layer(x)
+    for m in range(3):
+        own = layer.outward[m][:, None] * layer.weight * layer.inward[m]
+        assert torch.allclose(out[:, m], x[:, m] @ own.T + layer.bias[m], atol=1e-6)
+    assert set(layer.inward.flatten().tolist()) == {-1.0, 1.0}
+
+
+def test_members_do_not_see_each_other():
+    network = M3TRNetwork(CONFIG).eval()
+    torch.nn.init.normal_(network.head.weight)
+    arguments = network_inputs()
+    before = network(*arguments)
+    assert len(torch.unique(before[0, :, 0])) == 3
+    with torch.no_grad():
+        for name, p in network.head.named_parameters():
+            if not name.endswith(".weight"):  # all but the shared matrices
+                p[1] += 1
+    after = network(*arguments)
+    assert torch.equal(after[:, [0, 2]], before[:, [0, 2]])
+    assert (after[:, 1] != before[:, 1]).all()
 
 
 def test_rows_do_not_see_each_other():
     network = M3TRNetwork(CONFIG).eval()
-    torch.nn.init.normal_(network.head[-1].weight)
+    torch.nn.init.normal_(network.head.weight)
     arguments = network_inputs()
     together = network(*arguments)
     *parts, summary = arguments
@@ -182,7 +217,7 @@ def test_without_attention_what_is_absent_is_absent():
 
 def test_without_attention_gradients_reach_everything():
     network = plain().train()
-    torch.nn.init.normal_(network.head[-1].weight)
+    torch.nn.init.normal_(network.head.weight)
     network(*network_inputs()).square().sum().backward()
     for name, p in network.named_parameters():
         assert p.grad is not None and torch.isfinite(p.grad).all(), name

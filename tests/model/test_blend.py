@@ -23,7 +23,7 @@ def weights_of(parts, residual):
 
 @pytest.mark.parametrize("truth", [(0.7, 0.1, 0.4), (1.0, 0.0, 0.0), (0.2, 0.9)])
 def test_known_weights_are_found_in_many_videos(truth):
-    assert np.allclose(weights_of(*problem(20_000, truth)), truth, atol=0.02)
+    assert np.allclose(weights_of(*problem(60_000, truth)), truth, atol=0.02)
 
 
 def test_few_videos_do_not_overrule_equal_weights():

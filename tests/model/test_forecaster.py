@@ -213,17 +213,24 @@ def test_x_s_expects_what_the_horizons_ask_for(tiny_forecaster, tiny_queries):
 
 
 def test_the_forecast_is_a_blend_of_its_heads(tiny_forecaster, tiny_queries):
-    from m3tr.model.network import residuals
+    from m3tr.model.network import increments
 
     f, queries = tiny_forecaster.forecaster, tiny_queries["test"]
     inputs = f.inputs(queries, f.retrieve(queries))
-    networks = np.mean([residuals(n, inputs) for n in f.networks], 0)
-    residual = f.boosted.predict(inputs.everything)
-    label = f.direct.predict(inputs.everything)
+    assert f.network is not None
+    heads = {
+        "network": increments(f.network, inputs) - inputs.base,
+        **{f"boosted {t}": head.predict(inputs.everything) for t, head in f.boosted.items()},
+        **{f"forest {t}": head.predict(inputs.everything) for t, head in f.forests.items()},
+    }
+    for name in ("boosted label", "forest label"):
+        heads[name] = heads[name] - inputs.base
+    assert len(heads) == 5
     weights = f.blend.arrays["weights"]
     assert (weights >= 0).all() and weights.sum() > 0
-    parts = weights[0] * networks + weights[1] * residual + weights[2] * (label - inputs.base)
+    parts = sum(w * head for w, head in zip(weights, heads.values(), strict=True))
     assert np.allclose(f.forecast_inputs(inputs), np.maximum(inputs.base + parts, 0))
+    assert [*f.corrections(inputs)] == [*heads]
 
 
 def test_a_bank_that_is_not_read_shows_nobody(tiny_forecaster, tiny_queries):

@@ -10,12 +10,15 @@ from m3tr.model.remember import as_digests
 from m3tr.training.ages import at_other_ages
 from m3tr.training.fit import labels
 from m3tr.training.heads import OTHER_AGE
-from tests.conftest import AGES
+from tests.conftest import AGES, TRAIN
+
+HEADS = ["network", "boosted residual", "boosted label", "forest residual", "forest label"]
 
 
 def test_figures(tiny_forecaster):
     figures, f = tiny_forecaster.figures, tiny_forecaster.forecaster
-    assert len(f.networks) == len(figures["best_epochs"]) == 2
+    assert f.network is not None and 0 <= figures["best_epoch"] <= TRAIN["epochs"]
+    assert [*figures["blend"]] == HEADS and min(figures["blend"].values()) >= 0
     assert np.isfinite([figures["validation_mse"], figures["validation_mse_base"]]).all()
     assert len(figures["interval_width"]) == 2 and min(figures["interval_width"]) > 0
     assert f.intervals.coverage == 0.8
