@@ -31,7 +31,7 @@ class Forest:
 
         model = ExtraTreesRegressor(
             trees, min_samples_leaf=LEAST_LEAF, max_features=COLUMNS, random_state=seed
-        ).fit(X, y)
+        ).fit(X, y[:, 0] if y.shape[1] == 1 else y)
         grown = [each.tree_ for each in model.estimators_]
         sizes = np.array([tree.node_count for tree in grown])
         roots = np.cumsum(sizes) - sizes

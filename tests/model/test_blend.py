@@ -60,9 +60,9 @@ def test_weights_are_never_negative():
 
 def test_a_head_of_noise_gets_little():
     rng = np.random.default_rng(3)
-    signal = rng.normal(size=(800, H))
-    residual = signal + 0.5 * rng.normal(size=(800, H))
-    found = weights_of([signal, 2 * rng.normal(size=(800, H))], residual)
+    signal = rng.normal(size=(2000, H))
+    residual = signal + 0.5 * rng.normal(size=(2000, H))
+    found = weights_of([signal, 2 * rng.normal(size=(2000, H))], residual)
     assert found[0] > 0.75 and found[1] < 0.1
 
 

@@ -10,7 +10,7 @@ from m3tr.model.forest import CHUNK, COLUMNS, LEAST_LEAF, Forest
 
 def data(n, seed=0, horizons=3):
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 6))
+    X = rng.normal(size=(n, 3))
     step = np.where(X[:, 0] > 0, 2.0, -1.0)
     return X, np.column_stack([step + 0.1 * h * X[:, 1] for h in range(horizons)])
 
@@ -20,7 +20,7 @@ def test_it_is_the_librarys_forest(horizons):
     X, y = data(300, horizons=horizons)
     other = ExtraTreesRegressor(
         20, min_samples_leaf=LEAST_LEAF, max_features=COLUMNS, random_state=5
-    ).fit(X, y)
+    ).fit(X, y.squeeze())
     new, _ = data(CHUNK + 7, seed=1)
     found = Forest().fit(X, y, 20, 5).predict(new)
     assert np.allclose(found, other.predict(new).reshape(len(new), horizons), atol=1e-5)
@@ -34,9 +34,10 @@ def test_arrays_are_all_it_needs():
 
 
 def test_it_learns_what_is_there():
-    X, y = data(500)
+    X, y = data(4000)
     new, truth = data(500, seed=1)
-    assert np.mean((Forest().fit(X, y, 50, 0).predict(new) - truth) ** 2) < 0.1 * truth.var()
+    error = np.mean((Forest().fit(X, y, 50, 0).predict(new) - truth) ** 2)
+    assert error < 0.2 * truth.var(0).mean()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -46,7 +47,7 @@ def test_few_videos_give_their_mean(n):
 
 
 def test_no_row_is_no_forecast():
-    assert Forest().fit(*data(20), 5, 0).predict(np.zeros((0, 6))).shape == (0, 3)
+    assert Forest().fit(*data(20), 5, 0).predict(np.zeros((0, 3))).shape == (0, 3)
 
 
 def test_the_seed_decides():
