@@ -129,13 +129,13 @@ def forecasts(
     examples: pl.DataFrame,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """M3TR's forecasts of both labels, and breaches of the contract among what it was shown."""
-    given = forecaster.predict(test.videos, feedback, features=features)
-    shape = (len(test), -1)
-    grid = {c: given[c].to_numpy().reshape(shape) for c in given.columns[3:]}
     queries = forecaster.queries(test.videos, feedback, features=features)
     found = forecaster.retrieve(queries)
-    quantiles = forecaster.quantiles(queries, found)  # (N, H, Q)
-    around = np.dstack([grid["increment_lo"], grid["increment_hi"], quantiles])
+    inputs = forecaster.inputs(queries, found)
+    increment = forecaster.forecast_inputs(inputs)
+    lo, hi = forecaster.intervals.interval(inputs.everything, increment)
+    quantiles = forecaster.intervals.quantiles(inputs.everything, increment)  # (N, H, Q)
+    around = np.dstack([increment, lo, hi, quantiles])
     seen = test.examples["observed"].to_numpy()[:, None, None]
     # the total grows with the increment, so its quantiles are those of the increment, carried over
     each: dict[Label, np.ndarray] = {
@@ -144,10 +144,10 @@ def forecasts(
     }
     parts = []
     for label, q in each.items():
-        crps = crps_from_quantiles(test.y(label), q[..., 2:])
+        crps = crps_from_quantiles(test.y(label), q[..., 3:])
         parts.append(
             prediction_frame(
-                "M3TR", forecaster.information, label, test, grid[label], q[..., 0], q[..., 1], crps
+                "M3TR", forecaster.information, label, test, q[..., 0], q[..., 1], q[..., 2], crps
             )
         )
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])

@@ -22,6 +22,7 @@ import polars as pl
 from m3tr.errors import InputError
 from m3tr.memory import folder
 from m3tr.memory.approximate.settings import IndexSettings
+from m3tr.memory.creators import Creators
 from m3tr.memory.explain import explain
 from m3tr.memory.identity import Identities
 from m3tr.memory.keys import Keys
@@ -264,6 +265,11 @@ class Bank:
     def identities(self) -> Identities:
         """Lookup of items that are the same video as another."""
         return Identities([s.identity for s in self.segments])
+
+    @cached_property
+    def creators(self) -> Creators:
+        """Lookup of the items of a creator."""
+        return Creators(self.items)
 
     def alike(self, videos: pl.DataFrame) -> list[np.ndarray]:
         """Per video the positions of itself and its near-duplicates, which it may not be shown."""

@@ -13,61 +13,69 @@ from m3tr.memory.neighbours import Neighbours
 CREATOR = "creator_id"
 
 
-def of_creators(items: pl.DataFrame, videos: pl.DataFrame) -> list[np.ndarray]:
-    """Positions of the items whose creator is that of each video, ascending.
-
-    None for a video without a creator, or where `items` or `videos` name no creators.
-    """
-    nothing = np.empty(0, np.int64)
-    if CREATOR not in items.columns or CREATOR not in videos.columns:
-        return [nothing] * videos.height
-    own = (
-        items.select(pl.col(CREATOR).cast(pl.String), position=pl.int_range(pl.len()))
-        .join(videos.select(pl.col(CREATOR).cast(pl.String)).unique(), on=CREATOR, how="semi")
-        .group_by(CREATOR)
-        .agg(pl.col("position").sort())
-    )
-    positions = {
-        creator: np.array(each, np.int64)
-        for creator, each in own.iter_rows()
-        if creator is not None
-    }
-    return [positions.get(c, nothing) for c in videos[CREATOR].cast(pl.String)]
-
-
-def latest(
-    items: pl.DataFrame,
-    videos: pl.DataFrame,
-    k: int,
-    known_by: np.ndarray | None,
-    exclude: Sequence[np.ndarray],
-) -> Neighbours:
-    """The creator's videos that a query may be shown, the one that became known last first.
+class Creators:
+    """Which items are whose, and when their outcomes became known; read once from the items.
 
     Parameters
     ----------
     items : DataFrame
-        Of the bank, by position: `known_at`, `creator_id`.
-    videos : DataFrame
-        Q rows of the videos table.
-    k : int
-        At most so many.
-    known_by : ndarray of datetime64[us], shape (Q,), or None
-        Only items whose outcome was known by then; without it, all (random splits).
-    exclude : sequence of ndarray of int
-        Positions that each query is not shown (`Bank.alike`).
-
-    Returns
-    -------
-    Neighbours
-        Shapes (Q, k), all scores 0: there is nothing to compare.
+        Of a bank, by position: `known_at`, and `creator_id` where creators are known.
     """
-    known_at = items["known_at"].to_numpy()
-    found = Neighbours.nobody(videos.height, k)
-    for q, own in enumerate(of_creators(items, videos)):
-        own = np.setdiff1d(own, exclude[q], assume_unique=True)
-        if known_by is not None:
-            own = own[known_at[own] <= known_by[q]]
-        own = own[np.argsort(-known_at[own].astype(np.int64), kind="stable")][:k]
-        found.index[q, : len(own)] = own
-    return found
+
+    def __init__(self, items: pl.DataFrame) -> None:
+        self._known_at = items["known_at"].to_numpy()
+        self._positions: dict[str, np.ndarray] = {}
+        if CREATOR in items.columns:
+            own = (
+                items.select(pl.col(CREATOR).cast(pl.String), position=pl.int_range(pl.len()))
+                .drop_nulls()
+                .group_by(CREATOR)
+                .agg(pl.col("position").sort())
+            )
+            self._positions = {c: np.array(each, np.int64) for c, each in own.iter_rows()}
+
+    def of(self, videos: pl.DataFrame) -> list[np.ndarray]:
+        """Positions of the items whose creator is that of each video, ascending.
+
+        None for a video without a creator, or where items or `videos` name no creators.
+        """
+        nothing = np.empty(0, np.int64)
+        if CREATOR not in videos.columns:
+            return [nothing] * videos.height
+        names = videos[CREATOR].cast(pl.String)
+        return [nothing if c is None else self._positions.get(c, nothing) for c in names]
+
+    def latest(
+        self,
+        videos: pl.DataFrame,
+        k: int,
+        known_by: np.ndarray | None,
+        exclude: Sequence[np.ndarray],
+    ) -> Neighbours:
+        """The creator's videos that a query may be shown, the one that became known last first.
+
+        Parameters
+        ----------
+        videos : DataFrame
+            Q rows of the videos table.
+        k : int
+            At most so many.
+        known_by : ndarray of datetime64[us], shape (Q,), or None
+            Only items whose outcome was known by then; without it, all (random splits).
+        exclude : sequence of ndarray of int
+            Positions that each query is not shown (`Bank.alike`).
+
+        Returns
+        -------
+        Neighbours
+            Shapes (Q, k), all scores 0: there is nothing to compare.
+        """
+        found = Neighbours.nobody(videos.height, k)
+        for q, own in enumerate(self.of(videos)):
+            own = np.setdiff1d(own, exclude[q], assume_unique=True)
+            known_at = self._known_at[own]
+            if known_by is not None:
+                own, known_at = own[known_at <= known_by[q]], known_at[known_at <= known_by[q]]
+            own = own[np.argsort(-known_at.astype(np.int64), kind="stable")][:k]
+            found.index[q, : len(own)] = own
+        return found

@@ -21,7 +21,7 @@ from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
-from m3tr.memory.creators import CREATOR, latest, of_creators
+from m3tr.memory.creators import CREATOR
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
@@ -188,8 +188,8 @@ class Forecaster:
         """The latest videos of each query's creator that it may be shown."""
         if not self.bank_settings.retrieve:
             return Neighbours.nobody(len(queries.x_s), EARLIER)
-        withheld = self.withheld(queries)
-        return latest(self.bank.items, queries.videos, EARLIER, self.known_by(queries), withheld)
+        known_by, withheld = self.known_by(queries), self.withheld(queries)
+        return self.bank.creators.latest(queries.videos, EARLIER, known_by, withheld)
 
     def known_by(self, queries: Queries) -> np.ndarray | None:
         """By when an item's outcome must have been known, (N,); None under the random split."""
@@ -201,7 +201,7 @@ class Forecaster:
         alike = self.bank.alike(queries.videos)
         if self.task.group_by != CREATOR:
             return alike
-        own = of_creators(self.bank.items, queries.videos)
+        own = self.bank.creators.of(queries.videos)
         return [np.union1d(a, o) for a, o in zip(alike, own, strict=True)]
 
     def keys(self, queries: Queries) -> tuple[Keys, np.ndarray]:
@@ -297,11 +297,6 @@ class Forecaster:
     def forecast(self, queries: Queries, neighbours: Neighbours) -> np.ndarray:
         """Increment at every horizon (N, H), log2(1 + count), never below 0."""
         return self.forecast_inputs(self.inputs(queries, neighbours))
-
-    def quantiles(self, queries: Queries, neighbours: Neighbours) -> np.ndarray:
-        """Quantiles of the increment at `m3tr.quantiles.LEVELS`, (N, H, Q), log2(1 + count)."""
-        inputs = self.inputs(queries, neighbours)
-        return self.intervals.quantiles(inputs.everything, self.forecast_inputs(inputs))
 
     def forecast_inputs(self, inputs: Inputs) -> np.ndarray:
         """Increment at every horizon (N, H), from inputs."""

@@ -60,7 +60,11 @@ def test_nor_any_head_nor_the_intervals(every_head, after_clocks):
         assert len(heads) == len(after) == HEADS
         for before, now in zip(heads.values(), after.values(), strict=True):
             assert np.array_equal(now, before) and np.ptp(before) > 0
-        assert np.array_equal(f.quantiles(two, again), f.quantiles(one, found))
+        one, two = (
+            f.intervals.quantiles(each.everything, f.forecast_inputs(each))
+            for each in (inputs, later)
+        )
+        assert np.array_equal(two, one)
 
 
 def test_nor_a_forecast_by_one_head_alone(every_head, after_clocks):

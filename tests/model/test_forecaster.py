@@ -121,9 +121,9 @@ def test_totals_and_intervals(tiny_forecaster, forecasts):
 
 def test_quantiles_are_those_of_the_interval(tiny_forecaster, tiny_queries, forecasts):
     f, queries = tiny_forecaster.forecaster, tiny_queries["test"]
-    found = f.retrieve(queries)
-    q = f.quantiles(queries, found)
-    assert q.shape == (*f.forecast(queries, found).shape, len(LEVELS))
+    inputs = f.inputs(queries, f.retrieve(queries))
+    q = f.intervals.quantiles(inputs.everything, f.forecast_inputs(inputs))
+    assert q.shape == (*inputs.base.shape, len(LEVELS))
     assert (q >= 0).all() and (np.diff(q, axis=2) >= 0).all()
     lo, hi = (forecasts[f"increment_{end}"].to_numpy().reshape(q.shape[:2]) for end in ("lo", "hi"))
     inside = (LEVELS > 0.1) & (LEVELS < 0.9)

@@ -37,7 +37,7 @@ def test_it_learns_what_is_there():
     X, y = data(4000)
     new, truth = data(500, seed=1)
     error = np.mean((Forest().fit(X, y, 50, 0).predict(new) - truth) ** 2)
-    assert error < 0.2 * truth.var(0).mean()
+    assert error < 0.5 * truth.var(0).mean()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
