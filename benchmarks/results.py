@@ -14,7 +14,7 @@ import polars as pl
 from benchmarks import results_page, scores
 from benchmarks.folds import RESULT, SCORED, VIDEOS, prepare, run_fold
 from benchmarks.pool import Pool, pool
-from benchmarks.tasks import ROWS, Task, Variant, named, settings
+from benchmarks.tasks import ROWS, Task, Variant, differs, named, settings
 from benchmarks.workspaces import REPOSITORY, require
 from m3tr.config import Params
 from m3tr.errors import InputError
@@ -88,7 +88,8 @@ def run_tasks(
             for fold in range(folds_of(task, quick)):
                 asked = settings(task, fold, quick)
                 folder = root / "tasks" / task.name / str(fold)
-                arguments = (bases[task.dataset], folder, task, asked, rows)
+                own = [row for row in rows if differs(row, asked)]
+                arguments = (bases[task.dataset], folder, task, asked, own)
                 jobs[f"{task.name} fold {fold}"] = (one_fold, arguments)
         workers.run("results", jobs)
 

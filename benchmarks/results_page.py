@@ -45,7 +45,11 @@ def overview(tasks: Mapping[str, Any], rows: Sequence[str]) -> str:
             t["rows"][row]["information"] for t in tasks.values() if row in t["rows"]
         )
         lines.append([bold(row), information, *(pm(t["rows"].get(row)) for t in tasks.values())])
-    return section("nMSE, all tasks", table(["row", "set", *tasks], lines))
+    text = (
+        "–: there the row is M3TR itself, whose videos have no feedback yet at publication, or the "
+        "truth is not known.\n\n"
+    )
+    return section("nMSE, all tasks", text + table(["row", "set", *tasks], lines))
 
 
 def mean_ratios(across: Mapping[str, Any], rows: Sequence[str]) -> str:
