@@ -201,7 +201,7 @@ def bank(workspace: Path) -> Report:
 
 
 def train(workspace: Path) -> Report:
-    """The base forecast, the networks and both boosted heads, as one saved forecaster."""
+    """The base forecast, the network and the trees, as one saved forecaster."""
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.memory.bank import Bank
     from m3tr.memory.keys import KeyMaker
