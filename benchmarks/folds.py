@@ -6,6 +6,7 @@ settings leave as it was: tables, trajectories, bank.
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -178,10 +179,11 @@ def trained(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Note how long the block takes."""
+    """Note how long the block takes, and tell it on standard error."""
     start = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - start, 1)
+    print(f"{name}: {seconds[name]} s", file=sys.stderr)
 
 
 @contextmanager
