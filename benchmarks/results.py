@@ -148,6 +148,7 @@ def of_task(task: Task, folds: Sequence[scores.Fold]) -> dict[str, Any]:
         "dataset": task.dataset,
         "more": task.more,
         "split": asked.task.split,
+        "nominal": asked.train.coverage,
         "seeds": {"M3TR": asked.train.seeds, "LightGBM": asked.evaluate.seeds},
         "folds": [
             {"examples": fold.result["examples"], "seconds": fold.result["seconds"]}
