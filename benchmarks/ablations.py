@@ -1,20 +1,23 @@
 """What is each part of M3TR worth? Its variants beside it, on the first fold of each task."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import results_page
-from benchmarks.folds import logged, run_variant, train_fold, trained
+from benchmarks.folds import logged, made_with, run_variant, train_fold, trained
 from benchmarks.forecasts import OURS, forecasts, squared_error
 from benchmarks.pool import pool
 from benchmarks.results import FOUND, add_task_arguments, datasets, folder_of, rows_without
 from benchmarks.tasks import ABLATIONS, Task, Variant, differs, named, settings
+from benchmarks.workspaces import merged
 from m3tr.workspace import write_json
 
+ERRORS = "errors.json"
 SPLITS = ("validation", "test")
 Errors = dict[str, list[float]]
 
@@ -30,14 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Errors of each variant over those of M3TR.
 
-    `{tasks: {task: {variant: {validation, test, horizons}}}, mean: {variant: {validation, test}}}`;
-    `validation` and `test` are ratios of squared errors of the increment at the last horizon,
-    `horizons` the squared errors at each.
+    `{quick, tasks: {task: {variant: {validation, test, horizons}}}, mean: {variant: {validation,
+    test}}}`; `validation` and `test` are ratios of squared errors of the increment at the last
+    horizon, `horizons` the squared errors at each.
     """
     tasks = named(options.tasks)
     with folder_of(options.keep) as root:
         variants = rows_without(options.skip, ABLATIONS)
-        found = summary(errors_of(root, tasks, variants, options.jobs, options.quick))
+        errors = errors_of(root, tasks, variants, options.jobs, options.quick)
+        found = {"quick": options.quick, **summary(errors)}
         if options.keep is not None:
             write_json(found, root / FOUND)
     print(results_page.ablations(found).strip())
@@ -78,18 +82,30 @@ def errors_of(
 
 def of_full(base: Path, fold: Path, own: Path, asked: Mapping[str, Any]) -> tuple[Path, Errors]:
     """The trained workspace of the full model, that of `results` where it is there; its errors."""
-    folder = fold if trained(fold, asked) else own
-    if folder == own:
-        train_fold(base, folder, asked)
-    with logged(folder):
-        return folder, scored(folder)
+    if trained(fold, asked):
+        with logged(fold):
+            return fold, scored(fold)
+    return own, kept_errors(own, asked, partial(train_fold, base, own, asked))
 
 
 def of_variant(full: Path, folder: Path, asked: Mapping[str, Any], variant: Variant) -> Errors:
     """Errors of a variant of the forecaster that `full` holds."""
+    # what is hidden from a variant is no setting of the library, but decides as much
+    made = {**merged(asked, variant.changes), "without": variant.without}
     with logged(full):
-        run_variant(full, folder, asked, variant)
-        return scored(folder)
+        return kept_errors(folder, made, partial(run_variant, full, folder, asked, variant))
+
+
+def kept_errors(folder: Path, made: Mapping[str, Any], train: Callable[[], object]) -> Errors:
+    """Errors of a workspace; it is trained unless it keeps those of the same settings."""
+    known = made_with(made, folder / ERRORS)
+    if known is None:
+        train()
+        with logged(folder):
+            known = {"settings": dict(made), "errors": scored(folder)}
+        write_json(known, folder / ERRORS)
+    errors: Errors = known["errors"]
+    return errors
 
 
 def scored(workspace: Path) -> Errors:

@@ -1,16 +1,14 @@
 """M3TR and LightGBM CF, trained on the same tables and asked about the same videos."""
 
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks.folds import run_stages, timed
 from benchmarks.workspaces import merged, write_settings
 from m3tr.baselines.lightgbm import LightGBM
 from m3tr.config import read_params
@@ -19,7 +17,6 @@ from m3tr.evaluation.bootstrap import Bootstrap, interval
 from m3tr.evaluation.run import split_data
 from m3tr.features.store import Features
 from m3tr.model.forecaster import Forecaster
-from m3tr.stages import STAGES
 from m3tr.workspace import MODEL, TABLES, read_features, read_tables, write_table
 
 NAMES = ("M3TR", "LightGBM CF")
@@ -87,8 +84,7 @@ class Contenders:
 def prepare(workspace: Path, settings: dict[str, Any]) -> None:
     """Clean tables and features, which do not depend on when a video is forecast."""
     write_settings(workspace, settings)
-    for stage in ("ingest", "features"):
-        _timed(stage, partial(STAGES[stage], workspace))
+    run_stages(workspace, ("ingest", "features"), {})
 
 
 def train(
@@ -119,8 +115,7 @@ def train(
     try:
         write_table(examples, workspace / TABLES / "examples.parquet")
         write_table(feedback, workspace / TABLES / "feedback.parquet")
-        for stage in ("trajectories", "bank", "train"):
-            _timed(stage, partial(STAGES[stage], workspace))
+        run_stages(workspace, ("trajectories", "bank", "train"), {})
     finally:  # the next training starts from the clean one
         write_table(clean, workspace / TABLES / "feedback.parquet")
     forecaster = Forecaster.load(workspace / MODEL)
@@ -131,7 +126,8 @@ def train(
     )
     e = params.evaluate
     rival = LightGBM("CF", e.tuning, e.seeds, e.n_jobs, params.seed)
-    _timed(rival.name, partial(rival.fit, fit_on, validation, "increment"))
+    with timed(rival.name, {}):
+        rival.fit(fit_on, validation, "increment")
     return Contenders(forecaster, rival, videos, feedback, examples, features)
 
 
@@ -168,9 +164,3 @@ def compare(
         rise = mean / clean.mean(0) - 1
         figures |= {"rise_m3tr": float(rise[0]), "rise_lightgbm": float(rise[1])}
     return figures
-
-
-def _timed(what: str, do: Callable[[], Any]) -> None:
-    start = time.monotonic()
-    do()
-    print(f"{what}: {time.monotonic() - start:.1f} s", file=sys.stderr)

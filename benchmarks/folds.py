@@ -6,6 +6,7 @@ settings leave as it was: tables, trajectories, bank.
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -162,13 +163,20 @@ def result_of(
     folder: Path, settings: Mapping[str, Any], variants: Sequence[Variant] = ()
 ) -> dict[str, Any] | None:
     """The result of an earlier run with these settings and variants, where there is one."""
+    known = made_with(settings, folder / RESULT)
+    if known is None or not {v.name for v in variants} <= {*known.get("variants", ())}:
+        return None
+    return known
+
+
+def made_with(settings: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file, where it is there and was made with these settings."""
     try:
-        known: dict[str, Any] = json.loads((folder / RESULT).read_text())
+        known: dict[str, Any] = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):
         return None
     # compared as JSON holds them: a tuple is a list there
-    same = known.get("settings") == json.loads(json.dumps(dict(settings)))
-    return known if same and {v.name for v in variants} <= {*known.get("variants", ())} else None
+    return known if known.get("settings") == json.loads(json.dumps(dict(settings))) else None
 
 
 def trained(folder: Path, settings: Mapping[str, Any]) -> bool:
@@ -178,10 +186,11 @@ def trained(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Note how long the block takes."""
+    """Note how long the block takes, and tell it on standard error."""
     start = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - start, 1)
+    print(f"{name}: {seconds[name]} s", file=sys.stderr)
 
 
 @contextmanager

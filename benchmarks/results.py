@@ -122,7 +122,7 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     dict
         `quick`; `tasks`: by name the dataset, horizons (days), `folds` (sizes, scores by row,
         label and horizon), `rows` (headlines), `ratios`, `groups`, `later` (the noise floor);
-        `across`; `ablations`, where they are there.
+        `across`; `ablations`, where they are there and as quick.
     """
     found: dict[str, Any] = {"quick": quick, "tasks": {}}
     for task in tasks:
@@ -136,7 +136,9 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     }
     found["across"] = scores.across(rows)
     if (root / FOUND).exists():
-        found["ablations"] = json.loads((root / FOUND).read_text())
+        ablations = json.loads((root / FOUND).read_text())
+        if ablations.get("quick") == quick:
+            found["ablations"] = ablations
     return found
 
 
@@ -149,6 +151,7 @@ def of_task(task: Task, folds: Sequence[scores.Fold]) -> dict[str, Any]:
         "dataset": task.dataset,
         "more": task.more,
         "split": asked.task.split,
+        "nominal": asked.train.coverage,
         "seeds": {"M3TR": asked.train.seeds, "LightGBM": asked.evaluate.seeds},
         "folds": [
             {"examples": fold.result["examples"], "seconds": fold.result["seconds"]}

@@ -119,16 +119,17 @@ def floors(tasks: Mapping[str, Any]) -> str:
 
 
 def coverages(tasks: Mapping[str, Any]) -> str:
-    """Coverage of M3TR's intervals, overall and by decile of the forecast."""
+    """Coverage of M3TR's intervals, nominal, overall and by decile of the forecast."""
     lines = []
     for name, task in tasks.items():
         last = last_horizon(task["groups"])
         by = {g: [line for line in last if line["group"] == g] for g in ("all", "forecast")}
         deciles = [number(line["coverage"], 2) for line in by["forecast"]]
         own = [number(line["coverage"], 3) for line in by["all"]]
-        lines.append([name, *own, *deciles, *["–"] * (10 - len(deciles))])
-    head = ["task", "all", *(str(k) for k in range(1, 11))]
-    title = "Coverage of M3TR's 80 % intervals, by decile of the forecast"
+        nominal = number(task["nominal"], 3)
+        lines.append([name, nominal, *own, *deciles, *["–"] * (10 - len(deciles))])
+    head = ["task", "nominal", "all", *(str(k) for k in range(1, 11))]
+    title = "Coverage of M3TR's intervals, by decile of the forecast"
     return section(title, table(head, lines))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -73,6 +74,17 @@ class Tiny:
         feedback = arguments.pop("feedback", self.world.feedback)
         features = arguments.pop("features", self.world.features)
         return self.forecaster.predict(videos, feedback, features=features, **arguments)
+
+    def workspace(self, folder: Path) -> Path:
+        """A finished workspace: tables, features and the model."""
+        tables = folder / "artifacts/tables"
+        tables.mkdir(parents=True)
+        for name in ("videos", "feedback", "examples"):
+            getattr(self, name).write_parquet(tables / f"{name}.parquet")
+        self.features.save(folder / "artifacts/features")
+        shutil.copytree(self.folder, folder / "artifacts/model")
+        (folder / "params.yaml").write_text("name: asked\n")
+        return folder
 
 
 def make_world(folder: Path, videos: int = 120) -> World:

@@ -57,7 +57,7 @@ def fold(scores, factors, seed=0, n=40, ids="v", crps=None):
         "crps": crps or {},
         "examples": {"train": 5, "validation": 5, "test": n},
         "seconds": {},
-        "settings": {"name": "any", "task": {"split": "random"}},
+        "settings": {"name": "any", "task": {"split": "random"}, "train": {"coverage": 0.9}},
     }
     return scores.Fold(pl.concat(parts), videos, result)
 
@@ -148,27 +148,7 @@ def test_the_page_shows_what_is_there(scores: ModuleType) -> None:
     assert f"| **M3TR** | CFR | {nmse:.4f} ± {sd:.4f} |" in text
     assert "| LightGBM CF | 0.250 | 0.250 | 1 of 1 |" in text
     assert "0.250 [0.250, 0.250]" in text
+    assert "| Y1 | 0.900 | 1.000 | 1.00 |" in text  # nominal coverage, and the intervals' own
     assert "Noise floor" not in text and "Ablations" not in text and "Quick" not in text
     assert all(len(line) < 400 for line in text.splitlines())
     assert "Nothing has been run" in page({"quick": False, "tasks": {}, "across": {}})
-
-
-def test_ablations_are_ratios_to_the_full_model(scores: ModuleType) -> None:
-    from benchmarks.ablations import summary
-    from benchmarks.results_page import ablations
-
-    def errors(validation: float, test: float) -> dict:
-        return {"validation": [9.0, validation], "test": [9.0, test]}
-
-    found = summary(
-        {
-            "a": {"M3TR": errors(1.0, 2.0), "eta=0": errors(2.0, 2.0), "-MHP": errors(1.5, 3.0)},
-            "b": {"M3TR": errors(2.0, 2.0), "eta=0": errors(1.0, 8.0)},
-        }
-    )
-    assert found["tasks"]["a"]["eta=0"]["validation"] == 2.0
-    assert found["mean"]["eta=0"] == pytest.approx({"validation": 1.0, "test": 2.0})
-    assert found["mean"]["-MHP"] == pytest.approx({"validation": 1.5, "test": 1.5})
-    text = ablations(found)
-    assert "| eta=0 | 2.000 / 1.000 | 0.500 / 4.000 | 1.000 / 2.000 |" in text
-    assert "| -MHP | 1.500 / 1.500 | – | 1.500 / 1.500 |" in text

@@ -1,6 +1,5 @@
 """A finished workspace, and videos that come later."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_forecaster: Any) -> Path:
     """A workspace that has tables, features and a model."""
-    t = tiny_forecaster
-    folder = tmp_path_factory.mktemp("asked") / "my videos"
-    tables = folder / "artifacts/tables"
-    tables.mkdir(parents=True)
-    for name in ("videos", "feedback", "examples"):
-        getattr(t, name).write_parquet(tables / f"{name}.parquet")
-    t.features.save(folder / "artifacts/features")
-    shutil.copytree(t.folder, folder / "artifacts/model")
-    (folder / "params.yaml").write_text("name: asked\n")
-    return folder
+    return tiny_forecaster.workspace(tmp_path_factory.mktemp("asked") / "my videos")
 
 
 @pytest.fixture(scope="module")
