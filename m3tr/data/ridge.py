@@ -67,7 +67,7 @@ def out_of_fold(
 ) -> np.ndarray:
     """Base forecasts (N, H) of each row by a fit that saw neither it nor its group.
 
-    The residuals of these forecasts are what the network learns and what the bank remembers: those
+    The residuals of these forecasts are what heads learn and what the bank remembers: those
     of an in-sample fit would be smaller than the ones met on new videos.
     """
     from sklearn.model_selection import GroupKFold

@@ -304,10 +304,10 @@ class Forecaster:
 
     def corrections(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """By head, how far it would correct the base forecast: (N, H), log2 units."""
-        from m3tr.model.network import increments
-
         parts = {}
         if self.network is not None:
+            from m3tr.model.network import increments
+
             parts["network"] = increments(self.network, inputs) - inputs.base
         everything = inputs.everything
         for kind, heads in (("boosted", self.boosted), ("forest", self.forests)):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-LEAST_LEAF = 3  # videos
+LEAST_LEAF, MOST_LEAVES = 3, 2000  # videos in a leaf; of many videos more, or a model would grow
 COLUMNS = 0.3  # share of the inputs that a split may choose from
 CHUNK = 4096  # rows that walk down the trees together
 
@@ -29,8 +29,9 @@ class Forest:
         """Fit on inputs X (N, D) and targets y (N, H)."""
         from sklearn.ensemble import ExtraTreesRegressor
 
+        least = max(LEAST_LEAF, len(X) // MOST_LEAVES)
         model = ExtraTreesRegressor(
-            trees, min_samples_leaf=LEAST_LEAF, max_features=COLUMNS, random_state=seed
+            trees, min_samples_leaf=least, max_features=COLUMNS, random_state=seed, n_jobs=2
         ).fit(X, y[:, 0] if y.shape[1] == 1 else y)
         grown = [each.tree_ for each in model.estimators_]
         sizes = np.array([tree.node_count for tree in grown])

@@ -1,4 +1,4 @@
-"""What the network is given: tokens of the video, tokens of X_R, and the neighbours' summary."""
+"""What the heads are given: tokens of the video, tokens of X_R, and the neighbours' summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Network inputs of N videos.
+    """Inputs of the heads, of N videos.
 
     Attributes
     ----------

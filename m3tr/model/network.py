@@ -48,14 +48,14 @@ class NetworkConfig:
     dims: Mapping[str, int]
     summary: int
     horizons: int
-    direct: Sequence[str] = ()
-    width: int = 16
-    heads: int = 4
-    hidden: int = 256
-    members: int = 8
-    dropout: float = 0.3
-    token_dropout: float = 0.5
-    attention: bool = True
+    direct: Sequence[str]
+    width: int
+    heads: int
+    hidden: int
+    members: int
+    dropout: float
+    token_dropout: float
+    attention: bool
 
 
 class CrossAttention(nn.Module):
@@ -113,7 +113,7 @@ class PairedCrossAttention(nn.Module):
 
 
 class SharedLinear(nn.Module):
-    """One matrix for all members, between vectors of signs and scales that each has of its own."""
+    """A BatchEnsemble layer: one matrix for all members, between fast weights of each one's own."""
 
     def __init__(self, members: int, inputs: int, outputs: int, signs: bool) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ def save(forecaster: "Forecaster", folder: Path) -> None:
         "feedback": f.feedback.state(),
         "content": f.content.state(),
         "network": f.network and asdict(f.network.config),
+        "boosted": [*f.boosted],
     }
     (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
     arrays: dict[str, np.ndarray] = {name: getattr(f, name) for name in PLAIN}
@@ -119,6 +120,8 @@ def _read(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     horizons = len(state["task"]["horizons"])
     boosted = {t: BoostedHead.load(folder, f"boosted.{t}", horizons) for t in TARGETS}
     forests = {t: part(f"forest {t}") for t in TARGETS}
+    if {t for t, head in boosted.items() if head is not None} != {*state["boosted"]}:
+        raise ValueError("boosters are missing")
     return {
         "task": TaskSettings.model_validate(state["task"]),
         "bank_settings": BankSettings(**state["bank"]),

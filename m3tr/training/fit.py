@@ -104,9 +104,12 @@ def fit(
     history: dict[str, Any] = {}
     if settings.members:
         with one_thread():
-            forecaster.network, history = train_network(
+            network, history = train_network(
                 inputs, y, inputs_validation, y_validation, settings, seed
             )
+        # one that never beat the mean says the mean: a blend of others is better without
+        if history["best_epoch"] or not (settings.boosted or settings.trees):
+            forecaster.network = network
     if settings.boosted:
         ages = list(zip(x_ages, y_ages, base_ages, strict=True))
         forecaster.boosted = fit_boosted(

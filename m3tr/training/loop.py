@@ -88,12 +88,12 @@ def train_network(
                 optimiser.step()
                 schedule.step()
         errors.append(mse(increments(network, validation), y_validation))
-        if errors[-1] == min(errors):
+        if errors[-1] == np.nanmin(errors):
             best = copy.deepcopy(network.state_dict())
-        elif epoch - int(np.argmin(errors)) >= settings.patience:
+        elif epoch - int(np.nanargmin(errors)) >= settings.patience:
             break
     network.load_state_dict(best)
-    return network.eval(), {"best_epoch": int(np.argmin(errors)), "validation_mse": errors}
+    return network.eval(), {"best_epoch": int(np.nanargmin(errors)), "validation_mse": errors}
 
 
 def loss_of(

@@ -1,4 +1,4 @@
-"""Settings of the training of the M3TR network."""
+"""Settings of the training of M3TR: its network, its trees and their blend."""
 
 from typing import Annotated, Self
 

@@ -17,7 +17,7 @@ def known(forecaster, found):
 
 
 def same(one, two):
-    """Whether two inputs of the networks agree bit by bit."""
+    """Whether two inputs of the network agree bit by bit."""
     pairs = [(one.everything, two.everything), (one.base, two.base)]
     for m in one.video.x:
         pairs += [(one.video.x[m], two.video.x[m]), (one.retrieved.x[m], two.retrieved.x[m])]

@@ -154,7 +154,7 @@ def other_validation(tiny_forecaster):
     """A fit on a world with another validation split, with the same weights of the search."""
     other, f = rewritten(tiny_forecaster.world, "validation"), tiny_forecaster.forecaster
     weights = {"eta": f.bank.manifest.eta, "weights": f.bank.manifest.weights}
-    small = {"members": 1, "epochs": 1, "boosted": False, "trees": 0}
+    small = {"members": 0, "boosted": False}
     return tiny_forecaster.train(other, f.mhp, bank=weights, **small)[0]
 
 
@@ -182,6 +182,9 @@ def test_validation_stops_and_calibrates_and_scales_nothing(tiny_forecaster, oth
     same_arrays(f.key_maker.arrays, other.key_maker.arrays)
     same_arrays(f.base.arrays, other.base.arrays)
     same_bank(f.bank, other.bank)
+    for target, forest in f.forests.items():
+        same_arrays(forest.arrays, other.forests[target].arrays)
+    assert len(other.forests) == 2
     assert f.feedback.state() == other.feedback.state()
     assert f.content.numbers == other.content.numbers
     assert f.content.categories == other.content.categories

@@ -14,7 +14,17 @@ from m3tr.model.network import (
 )
 
 CONFIG = NetworkConfig(
-    dims={"visual": 5, "text": 3}, summary=4, horizons=2, width=8, heads=2, hidden=16, members=3
+    dims={"visual": 5, "text": 3},
+    summary=4,
+    horizons=2,
+    direct=(),
+    width=8,
+    heads=2,
+    hidden=16,
+    members=3,
+    dropout=0.1,
+    token_dropout=0.5,
+    attention=True,
 )
 B, T, T_R = 6, 4, 3
 

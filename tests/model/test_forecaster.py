@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from polars.testing import assert_frame_equal
 from m3tr.errors import InputError
 from m3tr.features.extract import extract
 from m3tr.features.store import Features
+from m3tr.model.blend import Blend
 from m3tr.model.forecaster import Forecaster
 from m3tr.quantiles import LEVELS
 
@@ -77,6 +79,29 @@ def test_a_damaged_model_is_one_sentence(tiny_forecaster, tmp_path, name, conten
         (folder / name).write_text(content)
     with pytest.raises(InputError, match="holds a damaged forecaster, or one of another version"):
         Forecaster.load(folder)
+
+
+def test_a_model_without_all_its_boosters_is_one_sentence(tiny_forecaster, tmp_path):
+    folder = shutil.copytree(tiny_forecaster.folder, tmp_path / "model")
+    for file in folder.glob("boosted.label.*"):
+        file.unlink()
+    with pytest.raises(InputError, match="boosters are missing"):
+        Forecaster.load(folder)
+
+
+@pytest.mark.parametrize("kept", ["network", "boosted", "forests"])
+def test_a_forecaster_of_some_heads_is_kept_whole(tiny_forecaster, tiny_queries, tmp_path, kept):
+    f, queries = tiny_forecaster.forecaster, tiny_queries["test"]
+    nothing: dict[str, Any] = {"network": None, "boosted": {}, "forests": {}}
+    others = {name: value for name, value in nothing.items() if name != kept}
+    names = ["network"] if kept == "network" else [f"{kept} {t}" for t in getattr(f, kept)]
+    blend = Blend.from_arrays({"weights": np.full(len(names), 0.5)})
+    some = replace(f, blend=blend, **others)
+    some.save(tmp_path / "model")
+    again = Forecaster.load(tmp_path / "model")
+    assert len(again.corrections(again.inputs(queries, again.retrieve(queries)))) == len(names)
+    one, two = (m.forecast(queries, m.retrieve(queries)) for m in (some, again))
+    assert np.allclose(one, two, atol=1e-6) and np.ptp(one) > 0
 
 
 def test_a_video_alone_gets_what_it_gets_among_others(tiny_forecaster, forecasts):

@@ -1,4 +1,4 @@
-"""What the fit hands over: ensemble, bank values, figures."""
+"""What the fit hands over: heads, bank values, figures."""
 
 import numpy as np
 import polars as pl

@@ -60,6 +60,7 @@ def test_only_matrices_decay(data):
     every = [*kept["params"], *free["params"]]
     assert len({*map(id, every)}) == len(every) == len([*network.parameters()])
     head, apart = network.head, {*map(id, free["params"])}
+    assert {id(head.weight), id(head.hidden[0].weight)} <= {*map(id, kept["params"])}
     assert {id(head.bias), id(head.hidden[0].inward), id(network.norm.weight)} <= apart
 
 
