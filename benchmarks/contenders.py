@@ -84,7 +84,7 @@ class Contenders:
 def prepare(workspace: Path, settings: dict[str, Any]) -> None:
     """Clean tables and features, which do not depend on when a video is forecast."""
     write_settings(workspace, settings)
-    run_stages(workspace, ("ingest", "features"), {})
+    run_stages(workspace, ("ingest", "features"))
 
 
 def train(
@@ -115,7 +115,7 @@ def train(
     try:
         write_table(examples, workspace / TABLES / "examples.parquet")
         write_table(feedback, workspace / TABLES / "feedback.parquet")
-        run_stages(workspace, ("trajectories", "bank", "train"), {})
+        run_stages(workspace, ("trajectories", "bank", "train"))
     finally:  # the next training starts from the clean one
         write_table(clean, workspace / TABLES / "feedback.parquet")
     forecaster = Forecaster.load(workspace / MODEL)
@@ -126,7 +126,7 @@ def train(
     )
     e = params.evaluate
     rival = LightGBM("CF", e.tuning, e.seeds, e.n_jobs, params.seed)
-    with timed(rival.name, {}):
+    with timed(rival.name):
         rival.fit(fit_on, validation, "increment")
     return Contenders(forecaster, rival, videos, feedback, examples, features)
 

@@ -152,8 +152,10 @@ def blinded(full: Path, folder: Path, part: str) -> None:
     features.save(folder / FEATURES)
 
 
-def run_stages(folder: Path, stages: Sequence[str], seconds: dict[str, float]) -> None:
-    """Run stages in a workspace; their seconds go into `seconds`."""
+def run_stages(
+    folder: Path, stages: Sequence[str], seconds: dict[str, float] | None = None
+) -> None:
+    """Run stages in a workspace; how long each takes is told, and noted in `seconds`."""
     for stage in stages:
         with timed(stage, seconds):
             STAGES[stage](folder)
@@ -185,12 +187,14 @@ def trained(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Note how long the block takes, and tell it on standard error."""
+def timed(name: str, seconds: dict[str, float] | None = None) -> Iterator[None]:
+    """Tell on standard error how long the block takes, and note it in `seconds`."""
     start = time.monotonic()
     yield
-    seconds[name] = round(time.monotonic() - start, 1)
-    print(f"{name}: {seconds[name]} s", file=sys.stderr)
+    taken = round(time.monotonic() - start, 1)
+    if seconds is not None:
+        seconds[name] = taken
+    print(f"{name}: {taken} s", file=sys.stderr)
 
 
 @contextmanager
