@@ -20,7 +20,7 @@ from m3tr.config import Params
 from m3tr.errors import InputError
 
 FOUND = "ablations.json"
-SLOW = "THP"  # longer than all other rows together; the ablations have it on the first folds
+SLOW = "THP"  # fits a transformer to each fold; the ablations have it on the first ones
 # what a fold's workspace needs no more once it is scored; the first fold serves the ablations
 HEAVY = ("artifacts", "variants", ".mlflow")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import pytest
@@ -17,38 +18,56 @@ from tests.bad_input.faults import (
     on_rows,
 )
 
-# file, bad rows from row 3 on, reason of the quarantine, start of its remedy
-ROWS: dict[str, tuple[str, dict[str, pl.Expr], str, str]] = {
-    "feedback before publication": (
+
+class Fault(NamedTuple):
+    """A file, what its rows hold from row 3 on, the quarantine's reason, its remedy's start."""
+
+    name: str
+    columns: dict[str, pl.Expr]
+    reason: str
+    remedy: str
+
+
+ROWS = {
+    "feedback before publication": Fault(
         FEEDBACK,
         {"time": TO_DISTANT_PAST},
         "time is before publication",
         "check published_at and the time zone",
     ),
-    "unknown video ids": (
+    "unknown video ids": Fault(
         FEEDBACK,
         {"video_id": pl.lit("nobody")},
         "video_id is not in the videos table",
         "add the video",
     ),
-    "NaN counts": (FEEDBACK, {"count": pl.lit(float("nan"))}, "count is missing", "fill in the"),
-    "negative counts": (FEEDBACK, {"count": -pl.col("count")}, "count is negative", "write incr"),
-    "broken counts": (FEEDBACK, {"count": pl.lit(1.5)}, "count is not a whole number", "write who"),
-    "no time": (FEEDBACK, {"time": pl.lit(None)}, "time is missing or unreadable", "fill in time"),
-    "duplicate ids": (
+    "NaN counts": Fault(
+        FEEDBACK, {"count": pl.lit(float("nan"))}, "count is missing", "fill in the"
+    ),
+    "negative counts": Fault(
+        FEEDBACK, {"count": -pl.col("count")}, "count is negative", "write incr"
+    ),
+    "broken counts": Fault(
+        FEEDBACK, {"count": pl.lit(1.5)}, "count is not a whole number", "write who"
+    ),
+    "no time": Fault(
+        FEEDBACK, {"time": pl.lit(None)}, "time is missing or unreadable", "fill in time"
+    ),
+    "duplicate ids": Fault(
         VIDEOS,
         {"video_id": pl.lit("v000000")},
         "video_id is a duplicate",
         "keep one row per video",
     ),
-    "no ids": (VIDEOS, {"video_id": pl.lit(" ")}, "video_id is missing", "fill in video_id"),
-    "media elsewhere": (
+    "no ids": Fault(VIDEOS, {"video_id": pl.lit(" ")}, "video_id is missing", "fill in video_id"),
+    "media elsewhere": Fault(
         VIDEOS,
         {"media": pl.lit("/etc/") + pl.col("video_id")},
         "media path leaves the data folder",
         "name the media file relative",
     ),
 }
+each_fault = pytest.mark.parametrize("fault", ROWS.values(), ids=ROWS.keys())
 
 
 def test_rows_that_the_import_set_aside_count_too(
@@ -73,15 +92,11 @@ def test_an_import_quarantine_that_is_none(workspace: Path, m3tr: Callable[[str]
     assert "import again, or remove it" in m3tr("ingest").sentence
 
 
-@pytest.mark.parametrize(("name", "columns", "reason", "remedy"), ROWS.values(), ids=ROWS.keys())
+@each_fault
 def test_too_many_bad_rows_stop_the_pipeline(
-    workspace: Path,
-    m3tr: Callable[[str], Told],
-    name: str,
-    columns: dict[str, pl.Expr],
-    reason: str,
-    remedy: str,
+    workspace: Path, m3tr: Callable[[str], Told], fault: Fault
 ) -> None:
+    name, columns, reason, remedy = fault
     n = pl.read_parquet(workspace / name).height // 2
     edit(workspace, name, on_rows(n, **columns))
     before = digests(workspace)
@@ -97,15 +112,11 @@ def test_too_many_bad_rows_stop_the_pipeline(
     assert [p.name for p in (workspace / "artifacts/tables").iterdir()] == ["rejected.parquet"]
 
 
-@pytest.mark.parametrize(("name", "columns", "reason", "remedy"), ROWS.values(), ids=ROWS.keys())
+@each_fault
 def test_few_bad_rows_are_set_aside(
-    workspace: Path,
-    m3tr: Callable[[str], Told],
-    name: str,
-    columns: dict[str, pl.Expr],
-    reason: str,
-    remedy: str,
+    workspace: Path, m3tr: Callable[[str], Told], fault: Fault
 ) -> None:
+    name, columns, reason, _ = fault
     table = edit(workspace, name, on_rows(2, **columns))
     before = digests(workspace)
     told = m3tr("ingest")
