@@ -115,7 +115,8 @@ ROWS = (
 ABLATIONS = (
     Variant("-Mamba", "CFR", {"hawkes": {"context": False}}),
     Variant("-classical", "CFR", {"hawkes": {"classical": False}}),
-    Variant("-MHP", "CFR", {"hawkes": {"classical": False, "context": False}}),
+    Variant("-latent classes", "CFR", {"hawkes": {"classes": 0}}),
+    Variant("-MHP", "CFR", {"hawkes": {"classical": False, "context": False, "classes": 0}}),
     Variant("eta=0", "CFR", {"bank": {"eta": 0}}),
     Variant("eta=1", "CFR", {"bank": {"eta": 1}}),
     Variant("-supervised key", "CFR", {"bank": {"trajectory": "likelihood"}}),

@@ -12,6 +12,7 @@ import polars as pl
 from m3tr.errors import InputError
 from m3tr.workspace import (
     BANK,
+    CLASSES,
     DATA_DOCS,
     FEATURE_CACHE,
     FEATURES,
@@ -133,6 +134,7 @@ def trajectories(workspace: Path) -> Report:
     from m3tr.hawkes.likelihood import mean_log_likelihood
     from m3tr.hawkes.training import fit
     from m3tr.model.queries import temporal_representation
+    from m3tr.training.classes import fit_classes, whole_histories
 
     with running("trajectories", workspace) as (params, report):
         _, feedback, examples = read_tables(workspace)
@@ -154,10 +156,14 @@ def trajectories(workspace: Path) -> Report:
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "mhp")
         save_file({"x_s": x_s}, folder / "x_s.safetensors")
+        whole = whole_histories(feedback, in_training, kinds)
+        classes = fit_classes(whole, in_training["age_days"].to_numpy(), model)
+        save_file(classes.arrays, workspace / CLASSES)
         held = events.select(np.flatnonzero(split == "validation"))
         report.rows = len(ids)
         report.figures = {
             "kinds": kinds,
+            "classes": len(classes),
             "size": x_s.shape[1],
             "log_likelihood_per_event": {
                 "train": mean_log_likelihood(model, training),
@@ -202,10 +208,12 @@ def bank(workspace: Path) -> Report:
 
 def train(workspace: Path) -> Report:
     """The base forecast, the network and the trees, as one saved forecaster."""
+    from m3tr.hawkes.latent import LatentClasses
     from m3tr.hawkes.process import MambaHawkes
     from m3tr.memory.bank import Bank
     from m3tr.memory.keys import KeyMaker
     from m3tr.training.ages import at_other_ages
+    from m3tr.training.classes import whole_histories
     from m3tr.training.fit import fit
 
     with running("train", workspace) as (params, report):
@@ -230,6 +238,8 @@ def train(workspace: Path) -> Report:
             at_other_ages(
                 *tables, read_features(workspace, tables[-1]), mhp, params.task, params.train.ages
             ),
+            LatentClasses.from_arrays(read_arrays(workspace / CLASSES, "trajectories")),
+            whole_histories(tables[1], queries["train"].examples, list(mhp.kinds)),
         )
         forecaster.save(workspace / MODEL)
         report.rows, report.figures = len(queries["train"].x_s), figures

@@ -39,6 +39,11 @@ class HawkesSettings(BaseModel):
         default=12, ge=1, description="Pieces of the spline in elapsed time under the softplus."
     )
     dropout: Share = Field(default=0.1, description="In the blocks and before the head.")
+    classes: int = Field(
+        default=6,
+        ge=0,
+        description="Latent trajectory classes of an event log (LatentClasses); 0: none.",
+    )
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=64, ge=1, description="Sequences per step.")
     learning_rate: Positive = Field(default=5e-3, description="Its peak; warm-up, then a cosine.")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 # validation videos that the equal blend is worth: few of them may not overrule it
-PRIOR_VIDEOS = 300
+PRIOR_VIDEOS = 1000
 
 
 class Blend:

@@ -27,6 +27,7 @@ from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
 from m3tr.model import storage
 from m3tr.model.blend import Blend
+from m3tr.model.classes import ClassCovariates
 from m3tr.model.forest import Forest
 from m3tr.model.heads import RESIDUAL, BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
@@ -53,6 +54,8 @@ class Forecaster:
     feedback, content : covariates
         Fitted on the training split, like `tokeniser`, `key_maker` and `base`.
     mhp : MambaHawkes
+    classes : ClassCovariates
+        Of the latent trajectory classes; without a fitted process it gives none.
     bank : Bank
         Training videos; values `increment`, `curve`, `residual` (out of fold), `token.*`, `mask.*`.
     network : M3TRNetwork or None
@@ -82,6 +85,7 @@ class Forecaster:
     forests: Mapping[str, Forest] = field(default_factory=dict)
     blend: Blend = field(default_factory=Blend)
     intervals: Intervals = field(default_factory=Intervals)
+    classes: ClassCovariates = field(default_factory=ClassCovariates)
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
@@ -162,14 +166,20 @@ class Forecaster:
                 )
         return queries
 
-    def covariates(self, queries: Queries) -> np.ndarray:
-        """All numbers of the queries, shape (N, D): feedback, content, X_s."""
-        parts = [
-            self.feedback.transform(queries.observed, queries.examples),
-            self.content.transform(queries.videos, queries.features),
-            self.key_maker.standardise(queries.x_s),
-        ]
-        return np.hstack(parts)
+    def covariates(self, queries: Queries, said: np.ndarray | None = None) -> np.ndarray:
+        """All numbers of the queries, shape (N, D): feedback, content, X_s, latent classes.
+
+        `said` (N, 1 + C) replaces what content says of the classes; out of fold, in training.
+        """
+        content = self.content.transform(queries.videos, queries.features)
+        return np.hstack(
+            [
+                self.feedback.transform(queries.observed, queries.examples),
+                content,
+                self.key_maker.standardise(queries.x_s),
+                self.classes.of(queries, self.mhp.kinds, content, said),
+            ]
+        )
 
     def retrieve(self, queries: Queries) -> Neighbours:
         """Neighbours of each query that it may be shown (docs/model.md, section 2)."""
@@ -251,10 +261,18 @@ class Forecaster:
         return {clause: max(both[0][clause], both[1][clause]) for clause in both[0]}
 
     def inputs(
-        self, queries: Queries, neighbours: Neighbours, base: np.ndarray | None = None
+        self,
+        queries: Queries,
+        neighbours: Neighbours,
+        x: np.ndarray | None = None,
+        base: np.ndarray | None = None,
     ) -> Inputs:
-        """Network inputs; `base` (N, H) replaces the base forecast (out of fold, in training)."""
-        x = self.covariates(queries)
+        """Inputs of the heads.
+
+        Covariates `x` (N, D) and base forecasts `base` (N, H) are given where they are out of fold,
+        in training.
+        """
+        x = self.covariates(queries) if x is None else x
         base = self.base.predict(x) if base is None else base
         weights = neighbours.weights(self.bank_settings.weighting, self.bank_settings.temperature)
         used, near = neighbours.compact()

@@ -19,6 +19,7 @@ from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.blend import Blend
+from m3tr.model.classes import ClassCovariates
 from m3tr.model.forest import Forest
 from m3tr.model.heads import TARGETS, BoostedHead
 from m3tr.model.intervals import Intervals
@@ -35,6 +36,7 @@ PARTS: dict[str, Any] = {
     "base": BaseForecast,
     "blend": Blend,
     "intervals": Intervals,
+    "classes": ClassCovariates,
 }
 
 

@@ -11,10 +11,13 @@ from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.settings import TaskSettings
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
+from m3tr.hawkes.histories import Histories
+from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
+from m3tr.model.classes import ClassCovariates
 from m3tr.model.forecaster import Forecaster
 from m3tr.model.inputs import Tokens
 from m3tr.model.queries import Queries
@@ -40,6 +43,8 @@ def fit(
     seed: int,
     held_out: Iterable[str] = (),
     also: Sequence[Queries] = (),
+    classes: LatentClasses | None = None,
+    whole: Histories | None = None,
 ) -> tuple[Forecaster, dict[str, Any]]:
     """Fit a forecaster (docs/model.md, section 5).
 
@@ -62,6 +67,10 @@ def fit(
         test split; those of validation always count as such.
     also : sequence of Queries
         Training videos at other ages, with labels (`ages.at_other_ages`).
+    classes : LatentClasses, optional
+        Fitted on training videos (`classes.fit_classes`).
+    whole : Histories, optional
+        Of `train`, up to the last horizon; needed with `classes`.
 
     Returns
     -------
@@ -79,9 +88,16 @@ def fit(
     apart = {*held_out, *validation.examples["video_id"]}
     forecaster.fitted = np.sort(as_digests(train.examples["video_id"]))
     forecaster.held_out = np.sort(as_digests(pl.Series([*apart], dtype=pl.String)))
-    X = forecaster.covariates(train)
     rows = [train, *also]
-    x_ages = [X, *(forecaster.covariates(queries) for queries in also)]
+    said: list[np.ndarray | None] = [None for _ in rows]
+    if classes is not None and whole is not None and len(classes):
+        forecaster.classes = ClassCovariates(classes)
+        by_content = content.transform(train.videos, train.features)
+        of_training = forecaster.classes.fit(whole, by_content, fold_groups(train.videos), seed)
+        place = {video: i for i, video in enumerate(train.examples["video_id"])}
+        said = [of_training[[place[v] for v in part.examples["video_id"]]] for part in rows]
+    x_ages = [forecaster.covariates(part, own) for part, own in zip(rows, said, strict=True)]
+    X = x_ages[0]
     y_ages = [labels(queries) for queries in rows]
     X_all, y_all, weight = np.vstack(x_ages), np.vstack(y_ages), age_weights(y_ages)
     groups = fold_groups(pl.concat([queries.videos for queries in rows]))
@@ -97,9 +113,9 @@ def fit(
     forecaster.bank = remembering(bank, train, tokens, y - held_out_base)
 
     found, found_validation = forecaster.retrieve(train), forecaster.retrieve(validation)
-    unscaled = forecaster.inputs(train, found, held_out_base)
+    unscaled = forecaster.inputs(train, found, X, held_out_base)
     forecaster.tokeniser.fit_summary(unscaled.summary)
-    inputs = forecaster.inputs(train, found, held_out_base)
+    inputs = forecaster.inputs(train, found, X, held_out_base)
     inputs_validation = forecaster.inputs(validation, found_validation)
     history: dict[str, Any] = {}
     if settings.members:

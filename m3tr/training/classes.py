@@ -1,0 +1,47 @@
+"""Latent trajectory classes of the training videos, from their whole histories."""
+
+import numpy as np
+import polars as pl
+
+from m3tr.data.windows import observed
+from m3tr.hawkes.histories import Histories
+from m3tr.hawkes.latent import LatentClasses
+from m3tr.hawkes.process import MambaHawkes
+
+MOST = 3000  # videos that EM reads; more would say little more of so few classes
+FEWEST = 20  # videos a class
+
+
+def fit_classes(whole: Histories, observed: np.ndarray, mhp: MambaHawkes) -> LatentClasses:
+    """Latent classes of whole training histories; without events of their own times, unfitted.
+
+    A counter's row tells of hundreds of events at once, but not when each was: taken as events they
+    would leave no doubt of any class.
+
+    Parameters
+    ----------
+    whole : Histories
+        Of the training videos, up to their last horizon (`whole_histories`).
+    observed : ndarray, shape (N,)
+        Their ages at the task's clock, days.
+    mhp : MambaHawkes
+        Whose kinds, settings and decay rates are taken over.
+    """
+    settings = mhp.settings
+    classes = min(settings.classes, len(whole) // FEWEST)
+    if classes < 2 or not len(whole.count) or np.mean(whole.count == 1) < 0.5:
+        return LatentClasses()
+    rows = np.arange(len(whole))
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(settings.seed).permutation(rows)[:MOST])
+    return LatentClasses().fit(
+        whole.select(rows), observed[rows], classes, len(mhp.kinds), mhp.beta.numpy(), settings.seed
+    )
+
+
+def whole_histories(feedback: pl.DataFrame, examples: pl.DataFrame, kinds: list[str]) -> Histories:
+    """Histories of labelled examples up to their last horizon: of training videos only."""
+    late = examples.with_columns(
+        observed_at=pl.col("known_at"), age_days=pl.col("horizon_days").list.last()
+    )
+    return Histories.of(observed(feedback, late), late, kinds)
