@@ -96,6 +96,11 @@ class ClassCovariates:
         told = np.maximum(reading.log_class, IMPOSSIBLE)
         return np.hstack([told, grown[:, :, -1], mean])
 
+    def width(self, horizons: int) -> int:
+        """How many covariates there are for so many horizons."""
+        classes = len(self.process)
+        return 2 * classes + horizons if classes else 0
+
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """All that was fitted; empty without a process."""

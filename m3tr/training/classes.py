@@ -10,6 +10,7 @@ from m3tr.hawkes.process import MambaHawkes
 
 MOST = 3000  # videos that EM reads; more would say little more of so few classes
 FEWEST = 20  # videos a class
+SURE = 2.0  # standard errors of a gain that is none of chance
 
 
 def fit_classes(whole: Histories, observed: np.ndarray, mhp: MambaHawkes) -> LatentClasses:
@@ -37,6 +38,12 @@ def fit_classes(whole: Histories, observed: np.ndarray, mhp: MambaHawkes) -> Lat
     return LatentClasses().fit(
         whole.select(rows), observed[rows], classes, len(mhp.kinds), mhp.beta.numpy(), settings.seed
     )
+
+
+def lower(errors: np.ndarray, others: np.ndarray) -> bool:
+    """Whether squared errors (N,) are lower than others of the same videos, beyond chance."""
+    gain = others**2 - errors**2
+    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 
 def whole_histories(feedback: pl.DataFrame, examples: pl.DataFrame, kinds: list[str]) -> Histories:

@@ -24,6 +24,7 @@ from m3tr.model.queries import Queries
 from m3tr.model.remember import as_digests
 from m3tr.model.tokens import Tokeniser
 from m3tr.threads import one_thread
+from m3tr.training.classes import lower
 from m3tr.training.heads import age_weights, fit_boosted, fit_forests
 from m3tr.training.loop import train_network
 from m3tr.training.settings import TrainSettings
@@ -97,11 +98,18 @@ def fit(
         place = {video: i for i, video in enumerate(train.examples["video_id"])}
         said = [of_training[[place[v] for v in part.examples["video_id"]]] for part in rows]
     x_ages = [forecaster.covariates(part, own) for part, own in zip(rows, said, strict=True)]
-    X = x_ages[0]
     y_ages = [labels(queries) for queries in rows]
     X_all, y_all, weight = np.vstack(x_ages), np.vstack(y_ages), age_weights(y_ages)
     groups = fold_groups(pl.concat([queries.videos for queries in rows]))
     base_all = out_of_fold(X_all, y_all, groups, seed, weight)
+    if told := forecaster.classes.width(y.shape[1]):
+        # by the training split alone: classes that tell nothing new are only noise
+        without = out_of_fold(X_all[:, :-told], y_all, groups, seed, weight)
+        if not lower((y - base_all[: len(y)])[:, -1], (y - without[: len(y)])[:, -1]):
+            forecaster.classes = ClassCovariates()
+            x_ages = [x[:, :-told] for x in x_ages]
+            X_all, base_all = np.vstack(x_ages), without
+    X = x_ages[0]
     base_ages = np.split(base_all, np.cumsum([len(part) for part in y_ages])[:-1])
     held_out_base = base_ages[0]
     forecaster.base.fit(X_all, y_all, weight)
@@ -152,6 +160,7 @@ def fit(
         "best_epoch": history.get("best_epoch"),
         "interval_width": (hi - lo).mean(0).tolist(),
         "retrieved": float(found.found.sum(1).mean()),
+        "classes": len(forecaster.classes.process),
         "contract": forecaster.breaches(train, found, apart),
     }
     return forecaster, figures
