@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from m3tr.baselines.base import LABELS, Baseline, Data, Label
+from m3tr.baselines.extra_trees import ExtraTrees
 from m3tr.baselines.hawkes import Hawkes
 from m3tr.baselines.hip import HawkesIntensity
 from m3tr.baselines.knn import NearestNeighbours
@@ -51,6 +52,7 @@ def baselines(tuning: int = 8, seeds: int = 5, n_jobs: int = 2, seed: int = 0) -
         SzaboHuberman(),
         Hawkes(),
         HawkesIntensity(),
+        ExtraTrees(seed),
         LightGBM("C", tuning, seeds, n_jobs, seed),
         LightGBM("F", tuning, seeds, n_jobs, seed),
         raw,

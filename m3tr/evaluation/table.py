@@ -17,8 +17,8 @@ OURS = "M3TR"
 REFERENCE = "last count"
 ORDER = (
     "mean", "last count", "ridge", "ridge CF", "kNN", "Szabo-Huberman", "Hawkes", "HIP",
-    "LightGBM C", "LightGBM F", "LightGBM CF", "LightGBM CF residual", "LightGBM average",
-    "THP", "MMRA-like", OURS,
+    "extra trees CF", "LightGBM C", "LightGBM F", "LightGBM CF", "LightGBM CF residual",
+    "LightGBM average", "THP", "MMRA-like", OURS,
 )  # fmt: skip
 COLUMNS = {"row", "information", "video_id", "label", "horizon", "horizon_days", "y", "y_hat"}
 MIN_GROUP = 5  # a smaller group has scores but no interval

@@ -19,6 +19,7 @@ from m3tr.data.settings import TaskSettings, days
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
+from m3tr.forest import Forest
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
 from m3tr.memory.creators import CREATOR
@@ -28,7 +29,6 @@ from m3tr.memory.settings import BankSettings
 from m3tr.model import storage
 from m3tr.model.blend import Blend
 from m3tr.model.classes import ClassCovariates
-from m3tr.model.forest import Forest
 from m3tr.model.heads import RESIDUAL, BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals

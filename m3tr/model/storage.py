@@ -15,12 +15,12 @@ from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
+from m3tr.forest import Forest
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
 from m3tr.model.blend import Blend
 from m3tr.model.classes import ClassCovariates
-from m3tr.model.forest import Forest
 from m3tr.model.heads import TARGETS, BoostedHead
 from m3tr.model.intervals import Intervals
 from m3tr.model.tokens import Tokeniser

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from m3tr.boosting import HUBER, SQUARED
-from m3tr.model.forest import Forest
+from m3tr.forest import Forest
 from m3tr.model.heads import LABEL, RESIDUAL, BoostedHead, Rows
 from m3tr.model.inputs import Inputs
 from m3tr.training.settings import TrainSettings

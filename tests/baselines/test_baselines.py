@@ -117,8 +117,8 @@ def test_predictions_have_the_schema_and_no_baseline_reads_test_labels(linear):
     frame = predictions(baselines(tuning=1, seeds=1), train, validation, test)
     assert dict(frame.schema) == SCHEMA
     names = frame["row"].unique(maintain_order=True).to_list()
-    assert names == [name for name in ORDER if name in names] and len(names) == 13
-    assert frame.height == 13 * 2 * 20 * 2
+    assert names == [name for name in ORDER if name in names] and len(names) == 14
+    assert frame.height == 14 * 2 * 20 * 2
     zeros = [[0.0, 0.0]] * 20
     blind = replace(
         test,

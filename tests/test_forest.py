@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load, save
 from sklearn.ensemble import ExtraTreesRegressor
 
-from m3tr.model.forest import CHUNK, COLUMNS, LEAST_LEAF, Forest
+from m3tr.forest import CHUNK, COLUMNS, LEAST_LEAF, Forest
 
 
 def data(n, seed=0, horizons=3):

@@ -1,0 +1,31 @@
+"""The row of extremely randomised trees finds a step, reads content and feedback, and repeats."""
+
+import numpy as np
+import pytest
+
+from m3tr.baselines.extra_trees import ExtraTrees
+
+
+@pytest.fixture
+def steps(make):
+    def build(n: int, seed: int):
+        rng = np.random.default_rng(seed)
+        F, C = rng.normal(size=(n, 2)), rng.normal(size=(n, 2))
+        return make(5 + 2.0 * (F[:, :1] > 0) + (C[:, :1] > 0), F, C)
+
+    return build
+
+
+def test_it_learns_steps_of_both_parts(steps):
+    row = ExtraTrees().fit(steps(600, 0), steps(5, 1), "increment")
+    test = steps(200, 2)
+    assert np.mean((row.predict(test) - test.y("increment")) ** 2) < 0.1
+
+
+def test_its_seed_decides(steps):
+    train, test = steps(100, 0), steps(20, 1)
+    one, same, other = (
+        ExtraTrees(seed).fit(train, train, "increment").predict(test) for seed in (3, 3, 4)
+    )
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
