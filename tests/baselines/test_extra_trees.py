@@ -10,16 +10,19 @@ from m3tr.baselines.extra_trees import ExtraTrees
 def steps(make):
     def build(n: int, seed: int):
         rng = np.random.default_rng(seed)
-        F, C = rng.normal(size=(n, 2)), rng.normal(size=(n, 2))
+        # each number several times: a split draws few of the columns
+        F, C = (np.repeat(rng.normal(size=(n, 1)), 4, 1) for _ in range(2))
         return make(5 + 2.0 * (F[:, :1] > 0) + (C[:, :1] > 0), F, C)
 
     return build
 
 
 def test_it_learns_steps_of_both_parts(steps):
-    row = ExtraTrees().fit(steps(600, 0), steps(5, 1), "increment")
+    row = ExtraTrees().fit(steps(3000, 0), steps(5, 1), "increment")
     test = steps(200, 2)
-    assert np.mean((row.predict(test) - test.y("increment")) ** 2) < 0.1
+    y = test.y("increment")
+    # either part alone leaves a fifth of the variance or more
+    assert np.mean((row.predict(test) - y) ** 2) < 0.15 * y.var()
 
 
 def test_its_seed_decides(steps):
