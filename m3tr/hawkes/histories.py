@@ -42,7 +42,7 @@ class Histories:
             rows.join(place, on="video_id")
             .join(known, on="kind")
             .filter(inside)
-            .sort("i", "age_days", "k")
+            .sort("i", "age_days", "k", "count")  # whatever the order of rows
         )
         published = examples["published_at"].dt
         hour = published.hour() + published.minute() / 60 + published.second() / 3600

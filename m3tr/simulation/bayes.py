@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from m3tr.errors import InputError
-from m3tr.simulation.hidden import excitation, log_likelihoods
+from m3tr.hawkes.latent_numba import excitation
+from m3tr.simulation.hidden import log_likelihoods
 from m3tr.simulation.population import (
     LOG_FOLLOWERS_SD,
     QUALITY_SD,
@@ -191,7 +192,8 @@ def posterior(case: Case, prior: Sequence[Stratum], shapes: Shapes, draws: int) 
     draws : int
         Shapes of each stratum at first; see `bayes_forecast`.
     """
-    excited = excitation(case.times, case.kinds, jumps(), BETA)
+    whole, once = np.array([0, len(case.times)]), np.ones(len(case.times))
+    excited = excitation(whole, case.times, case.kinds, once, jumps(), BETA)
     hours = clock(case.truth["publication_hour"], shapes.times)
     # an event at the end of a cell belongs to it
     cell = np.clip(np.ceil(case.times / CELL_DAYS).astype(np.int64) - 1, 0, len(hours) - 1)

@@ -12,28 +12,6 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
-def excitation(times, kinds, alpha, beta):  # type: ignore[no-untyped-def]
-    """(n,) part of each event's own kind's intensity that earlier events cause.
-
-    `times` (n,) ascending, `kinds` (n,), `alpha` (M, K, K) jumps [scale, receiver, source],
-    `beta` (M,).
-    """
-    M, K = alpha.shape[0], alpha.shape[1]
-    state = np.zeros((M, K))
-    found = np.zeros(len(times))
-    for i in range(len(times)):
-        k = kinds[i]
-        for m in range(M):
-            decay = math.exp(-beta[m] * (times[i] - times[i - 1])) if i > 0 else 1.0
-            for j in range(K):
-                state[m, j] *= decay
-            found[i] += state[m, k]
-            for j in range(K):
-                state[m, j] += alpha[m, j, k]
-    return found
-
-
 @njit(cache=True, nogil=True)
 def log_likelihoods(  # type: ignore[no-untyped-def]
     density, cell, own, excited, mass, log_volume, sd, nodes, log_nodes

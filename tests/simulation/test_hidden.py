@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 
 from m3tr.simulation.bayes import Shapes, Stratum, posterior
-from m3tr.simulation.hidden import excitation, log_likelihoods
-from m3tr.simulation.process import BETA, BRANCHING, CELL_DAYS, CLASSES, SHAPES, jumps
+from m3tr.simulation.hidden import log_likelihoods
+from m3tr.simulation.process import BETA, BRANCHING, CELL_DAYS, CLASSES, SHAPES
 from m3tr.simulation.replay import Case
 
 NODES = 7
@@ -29,12 +29,6 @@ def _excited(times: np.ndarray, kinds: np.ndarray, i: int) -> float:
         for m in range(2)
         for j in range(i)
     )
-
-
-def test_excitation_is_the_sum_over_earlier_events() -> None:
-    times, kinds = _events(60, 1.0, 0)
-    found = excitation(times, kinds, jumps(), BETA)
-    np.testing.assert_allclose(found, [_excited(times, kinds, i) for i in range(60)], rtol=1e-12)
 
 
 @pytest.mark.parametrize("excited", [0.0, 30.0])
@@ -77,7 +71,7 @@ def test_volume_posterior_agrees_with_numerical_integration(
 
 def test_an_exact_volume_leaves_the_likelihood_alone() -> None:
     times, kinds = _events(25, 1.0, 3)
-    excited = excitation(times, kinds, jumps(), BETA)
+    excited = np.array([_excited(times, kinds, i) for i in range(25)])
     cell = np.floor(times * 24).astype(np.int64)
     density = np.random.default_rng(1).uniform(0.2, 2.0, (3, 24))
     mass = density.mean(axis=1)

@@ -1,0 +1,262 @@
+"""Latent trajectory classes: found again by EM, read from young videos."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from m3tr.hawkes import latent
+from m3tr.hawkes.histories import Histories
+from m3tr.hawkes.latent import SHAPE, LatentClasses, Prior, age_bins, radius
+from tests.hawkes.trajectories import (
+    END,
+    KINDS,
+    SEEN,
+    integral,
+    jumps,
+    log_joint,
+    random_histories,
+    random_process,
+    truth,
+    with_ages,
+    world,
+)
+
+VIDEOS = 260
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Feedback with ages, examples and true classes."""
+    feedback, examples, of = world(VIDEOS, seed=11)
+    return with_ages(feedback, examples), examples, of
+
+
+@pytest.fixture(scope="module")
+def whole(simulated):
+    rows, examples, _ = simulated
+    return Histories.of(rows, examples.with_columns(age_days=pl.lit(END)), KINDS)
+
+
+def fitted_on(h: Histories, seed: int = 0) -> LatentClasses:
+    return LatentClasses().fit(
+        h, np.full(len(h), SEEN), 3, len(KINDS), truth().arrays["beta"], seed
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(whole):
+    return fitted_on(whole)
+
+
+@pytest.fixture(scope="module")
+def order(fitted, whole, simulated):
+    """Which fitted class is which true one: (3,), by most videos in common."""
+    found = fitted.read(whole).log_class.argmax(1)
+    common = np.zeros((3, 3))
+    np.add.at(common, (simulated[2], found), 1)
+    return linear_sum_assignment(-common)[1]
+
+
+@pytest.fixture(scope="module")
+def young(simulated):
+    rows, examples, _ = simulated
+    return Histories.of(rows, examples, KINDS)
+
+
+def log_likelihood(process: LatentClasses, h: Histories) -> float:
+    """Of whole histories, a video: at the likeliest volumes, the excitation's integral included."""
+    from m3tr.hawkes.latent_numba import excitation, exposure, volumes
+
+    a = process.arrays
+    volume = np.tile(np.exp(a["log_volume"]), (len(h), 1))
+    pull = excitation(h.offsets, h.time, h.kind, h.count, jumps(process), a["beta"])
+    joint = volumes(
+        h.offsets, h.kind, h.count, latent.bins(h.time, a["edges"]),
+        latent.hours(h.time, h.hour[h.video]), pull,
+        exposure(h.hour, h.end, a["edges"], a["clock"]) @ a["base"].T, a["base"], a["mix"],
+        a["clock"], np.tile(a["log_volume"], (len(h), 1)), SHAPE, 200, volume,
+    )  # fmt: skip
+    reach = -np.expm1(-a["beta"][:, None] * (h.end[h.video] - h.time)) * h.count
+    children = (a["alpha"].sum(1)[:, h.kind] * reach).sum()
+    total = np.logaddexp.reduce(joint + a["log_class"], 1).sum()
+    return float((total - children) / len(h))
+
+
+# EM
+
+
+def test_em_finds_the_classes_again(fitted, order, whole, simulated):
+    found = fitted.read(whole).log_class.argmax(1)
+    right = np.mean(order[simulated[2]] == found)
+    by_truth = np.mean(truth().read(whole).log_class.argmax(1) == simulated[2])
+    assert right > 0.8 and right > by_truth - 0.06  # as well as somebody who knows the process
+
+
+def test_em_finds_how_the_rates_go_over_age(fitted, order):
+    edges = np.arange(5.0)
+    for c, own in enumerate(order):
+        a = fitted.arrays
+        reached = np.r_[0, np.cumsum(a["base"][own] * np.diff(a["edges"]))]
+        share = np.interp(edges, a["edges"], reached) / reached[-1]
+        expected = np.r_[0, np.cumsum(truth().arrays["base"][c])] / 4
+        np.testing.assert_allclose(share, expected, atol=0.07)
+
+
+def test_em_finds_mixture_branching_and_clock(fitted, order, simulated):
+    a, b = fitted.arrays, truth().arrays
+    np.testing.assert_allclose(a["mix"][order], b["mix"], atol=0.06)
+    np.testing.assert_allclose(np.exp(a["log_class"])[order], np.exp(b["log_class"]), atol=0.08)
+    np.testing.assert_allclose(a["log_volume"][order], b["log_volume"], atol=0.25)
+    assert radius(a["alpha"]) == pytest.approx(radius(b["alpha"]), abs=0.1)
+    assert a["clock"].mean() == pytest.approx(1)
+    assert np.corrcoef(a["clock"], b["clock"])[0, 1] > 0.9
+    assert np.abs(a["clock"] - b["clock"]).mean() < 0.15
+
+
+def test_rates_have_mean_one_and_probabilities_sum_to_one(fitted):
+    a = fitted.arrays
+    np.testing.assert_allclose((a["base"] * np.diff(a["edges"])).sum(1) / np.ptp(a["edges"]), 1)
+    np.testing.assert_allclose(a["mix"].sum(1), 1)
+    np.testing.assert_allclose(np.exp(a["log_class"]).sum(), 1)
+    assert len(fitted) == 3 and all(np.isfinite(array).all() for array in a.values())
+
+
+def test_em_raises_the_likelihood_above_its_start(fitted, whole, monkeypatch):
+    levels = []
+    for rounds in (0, 1, 5, 15):
+        monkeypatch.setattr(latent, "ROUNDS", rounds)
+        levels.append(log_likelihood(fitted_on(whole), whole))
+    levels.append(log_likelihood(fitted, whole))
+    assert levels == sorted(levels) and levels[-1] > levels[0] + 1
+    # and as high as the truth's, which has no freedom to follow the sample
+    assert levels[-1] > log_likelihood(truth(), whole) - 0.5
+
+
+def test_one_seed_gives_one_result(fitted, whole):
+    again = fitted_on(whole)
+    assert fitted.arrays.keys() == again.arrays.keys()
+    assert all(np.array_equal(fitted.arrays[name], again.arrays[name]) for name in again.arrays)
+
+
+def test_a_fit_survives_videos_without_events(whole):
+    """Some of the videos nobody saw."""
+    few = whole.select(np.arange(60))
+    silent = Histories(
+        np.r_[few.offsets, [few.offsets[-1]] * 3], few.time, few.kind, few.count,
+        np.r_[few.end, [END] * 3], np.r_[few.hour, [3.0, 12.5, 23.9]],
+    )  # fmt: skip
+    process = fitted_on(silent)
+    assert all(np.isfinite(array).all() for array in process.arrays.values())
+    assert np.isfinite(process.read(silent).volume).all()
+
+
+def test_bins_are_finer_where_events_are(whole):
+    edges = age_bins(whole, np.full(len(whole), SEEN))
+    assert edges[0] == 0 and edges[-1] == END and SEEN in edges
+    assert (np.diff(edges) > 0).all() and len(edges) == sum(latent.BINS) + 1
+    before = np.histogram(whole.time, edges)[0][: latent.BINS[0]]
+    assert before.max() < 2 * before.min() + 5
+
+
+# reading
+
+
+def test_probabilities_of_a_reading_sum_to_one(fitted, young):
+    reading = fitted.read(young)
+    np.testing.assert_allclose(np.exp(reading.log_class).sum(1), 1, rtol=1e-12)
+    assert reading.volume.shape == (VIDEOS, 3) and (reading.volume > 0).all()
+
+
+def test_odds_are_those_of_the_likelihoods_written_out():
+    process, h = random_process(3), random_histories(5, seed=6)
+    reading, usual = process.read(h), process.arrays["log_volume"]
+    for i in range(5):
+        joint = [
+            log_joint(process, h, i, c, reading.volume[i, c], usual[c], SHAPE) for c in range(3)
+        ]
+        joint = np.array(joint) + process.arrays["log_class"]
+        expected = joint - np.logaddexp.reduce(joint)
+        np.testing.assert_allclose(reading.log_class[i], expected, atol=1e-3)
+
+
+def test_more_of_a_video_tells_more_of_its_class(simulated):
+    rows, examples, of = simulated
+    said = []
+    for age in (0.0, 0.3, SEEN, END):
+        seen = Histories.of(rows, examples.with_columns(age_days=pl.lit(age)), KINDS)
+        said.append(truth().read(seen).log_class[np.arange(VIDEOS), of].mean())
+    assert said == sorted(said) and said[-1] > said[0] + 0.3
+
+
+def test_what_the_prior_excludes_stays_excluded(fitted, young):
+    prior = fitted.prior(VIDEOS)
+    log_class = prior.log_class.copy()
+    log_class[:, 1] = -np.inf
+    without, usual = fitted.read(young, prior._replace(log_class=log_class)), fitted.read(young)
+    assert (without.log_class[:, 1] == -np.inf).all()
+    odds = usual.log_class[:, 0] - usual.log_class[:, 2]
+    np.testing.assert_allclose(without.log_class[:, 0] - without.log_class[:, 2], odds, atol=1e-9)
+    np.testing.assert_allclose(np.exp(without.log_class).sum(1), 1)
+
+
+def silent(end: float, n: int = 4) -> Histories:
+    nothing = np.zeros(0)
+    return Histories(
+        np.zeros(n + 1, np.int64), nothing, nothing.astype(np.int64), nothing, np.full(n, end),
+        np.linspace(0.5, 23.5, n),
+    )  # fmt: skip
+
+
+def priors(n: int = 4) -> Prior:
+    rng = np.random.default_rng(8)
+    return Prior(np.log(rng.dirichlet(np.ones(3), n)), rng.normal(2, 1, (n, 3)), 1.7)
+
+
+def test_at_age_zero_a_reading_is_the_prior(fitted):
+    prior = priors()
+    reading = fitted.read(silent(0.0), prior)
+    np.testing.assert_allclose(reading.log_class, prior.log_class, atol=1e-12)
+    np.testing.assert_allclose(reading.volume, np.exp(prior.log_volume), rtol=1e-12)
+
+
+def test_silence_is_judged_as_under_a_gamma_prior():
+    """No event in a window of mass m: probability (1 + m / rate)^-shape."""
+    process, prior, h = truth(), priors(), silent(1.3)
+    mass = np.array([[integral(process, 1.3, hour, c) for c in range(3)] for hour in h.hour])
+    rate = prior.shape / np.exp(prior.log_volume)
+    joint = prior.log_class - prior.shape * np.log1p(mass / rate)
+    reading = process.read(h, prior)
+    expected = joint - np.logaddexp.reduce(joint, 1, keepdims=True)
+    np.testing.assert_allclose(reading.log_class, expected, atol=1e-4)
+    np.testing.assert_allclose(reading.volume, prior.shape / (rate + mass), rtol=1e-4)
+
+
+def test_a_video_alone_reads_as_among_others(fitted, young):
+    together = fitted.read(young)
+    for i in (0, 7, VIDEOS - 1):
+        alone = fitted.read(young.select(np.array([i])))
+        np.testing.assert_allclose(alone.log_class[0], together.log_class[i], atol=1e-10)
+        np.testing.assert_allclose(alone.volume[0], together.volume[i], rtol=1e-10)
+
+
+def test_the_order_of_videos_and_rows_is_irrelevant(fitted, young, simulated):
+    rows, examples, _ = simulated
+    turned = examples.reverse()
+    again = Histories.of(rows.sample(fraction=1, shuffle=True, seed=1), turned, KINDS)
+    one, two = fitted.read(young), fitted.read(again)
+    np.testing.assert_allclose(two.log_class[::-1], one.log_class, atol=1e-10)
+    np.testing.assert_allclose(two.volume[::-1], one.volume, rtol=1e-10)
+
+
+def test_later_events_change_no_reading(fitted, young, simulated):
+    rows, examples, _ = simulated
+    late = pl.col("age_days") > SEEN
+    other = rows.with_columns(
+        count=pl.when(late).then(pl.col("count") * 50).otherwise("count"),
+        kind=pl.when(late).then(pl.lit("like")).otherwise("kind"),
+    )
+    assert not other.equals(rows)
+    one, two = fitted.read(young), fitted.read(Histories.of(other, examples, KINDS))
+    assert np.array_equal(one.log_class, two.log_class)
+    assert np.array_equal(one.volume, two.volume)

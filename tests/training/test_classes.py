@@ -1,0 +1,109 @@
+"""When latent classes are fitted, on what, and when they are not."""
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from m3tr.hawkes.latent import LatentClasses
+from m3tr.hawkes.process import MambaHawkes
+from m3tr.hawkes.settings import HawkesSettings
+from m3tr.training import classes as training
+from m3tr.training.classes import FEWEST, fit_classes, whole_histories
+from tests.hawkes.trajectories import END, KINDS, SEEN, world
+
+VIDEOS = 90
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return world(VIDEOS, seed=9)
+
+
+@pytest.fixture(scope="module")
+def whole(tables):
+    return whole_histories(tables[0], tables[1], KINDS)
+
+
+def process(classes: int = 3, seed: int = 0) -> MambaHawkes:
+    """An unfitted process whose memory is of three hours and of two days."""
+    settings = HawkesSettings(decays=[0.125, 2.0], context=False, classes=classes, seed=seed)
+    return MambaHawkes(KINDS, settings)
+
+
+def fit(whole, mhp):
+    return fit_classes(whole, np.full(len(whole), SEEN), mhp)
+
+
+def test_an_event_log_gives_the_classes_that_are_asked_for(whole):
+    found = fit(whole, process(classes=2))
+    assert len(found) == 2 and found.arrays["beta"].tolist() == [8.0, 0.5]
+    assert found.arrays["mix"].shape == (2, len(KINDS))
+    assert len(fit(whole, process(classes=3))) == 3
+
+
+def test_few_videos_give_fewer_classes_and_too_few_none(whole):
+    assert len(fit(whole.select(np.arange(2 * FEWEST)), process(classes=6))) == 2
+    assert len(fit(whole.select(np.arange(2 * FEWEST - 1)), process(classes=6))) == 0
+
+
+def test_no_classes_are_fitted_where_none_are_asked_for(whole):
+    nothing = fit(whole, process(classes=0))
+    assert len(nothing) == 0 and nothing.arrays == {}
+
+
+def test_counters_give_none(tables):
+    """Rows that count hundreds; a log of which a few rows count more is still a log."""
+    feedback, examples, _ = tables
+    counter = feedback.with_columns(count=pl.lit(300, dtype=pl.Int64))
+    assert len(fit(whole_histories(counter, examples, KINDS), process())) == 0
+    mixed = pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.lit(7)).otherwise(pl.col("count"))
+    log = feedback.with_columns(count=mixed.cast(pl.Int64))
+    assert len(fit(whole_histories(log, examples, KINDS), process())) == 3
+
+
+def test_no_feedback_gives_none(tables):
+    nothing = whole_histories(tables[0].clear(), tables[1], KINDS)
+    assert len(nothing) == VIDEOS and len(fit(nothing, process())) == 0
+
+
+def test_a_seed_gives_one_result_and_files_keep_it(whole, tmp_path):
+    one, two = fit(whole, process()), fit(whole, process())
+    save_file(one.arrays, tmp_path / "classes.safetensors")
+    kept = LatentClasses.from_arrays(load_file(tmp_path / "classes.safetensors"))
+    for other in (two, kept):
+        assert one.arrays.keys() == other.arrays.keys()
+        assert all(np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
+    save_file({}, tmp_path / "none.safetensors")
+    assert len(LatentClasses.from_arrays(load_file(tmp_path / "none.safetensors"))) == 0
+
+
+def test_of_very_many_videos_some_are_read(whole, monkeypatch):
+    monkeypatch.setattr(training, "MOST", 60)
+    some = fit(whole, process())
+    chosen = np.sort(np.random.default_rng(0).permutation(VIDEOS)[:60])
+    alone = fit(whole.select(chosen), process())
+    assert all(np.array_equal(some.arrays[name], alone.arrays[name]) for name in some.arrays)
+
+
+def test_whole_histories_end_at_the_last_horizon(tables):
+    feedback, examples, _ = tables
+    short = examples.with_columns(
+        horizon_days=pl.lit([2.0, 3.0]), known_at=pl.col("published_at") + pl.duration(days=3)
+    )
+    h, longer = (whole_histories(feedback, each, KINDS) for each in (short, examples))
+    assert (h.end == 3).all() and (longer.end == END).all()
+    assert h.time.max() <= 3 < longer.time.max()
+    assert len(h.time) == (longer.time <= 3).sum()
+    later = feedback.join(short.select("video_id", "known_at"), on="video_id").with_columns(
+        count=pl.when(pl.col("time") > pl.col("known_at")).then(999).otherwise("count")
+    )
+    assert h.count.sum() == whole_histories(later, short, KINDS).count.sum()
+
+
+def test_whole_histories_are_of_the_given_videos_in_their_order(tables):
+    feedback, examples, _ = tables
+    few = examples[[5, 2, 40]]
+    h = whole_histories(feedback, few, KINDS)
+    rows = [feedback.filter(pl.col("video_id") == v).height for v in few["video_id"]]
+    assert np.diff(h.offsets).tolist() == rows
