@@ -23,12 +23,13 @@ def weights_of(parts, residual):
 
 @pytest.mark.parametrize("truth", [(0.7, 0.1, 0.4), (1.0, 0.0, 0.0), (0.2, 0.9)])
 def test_known_weights_are_found_in_many_videos(truth):
-    assert np.allclose(weights_of(*problem(60_000, truth)), truth, atol=0.02)
+    assert np.allclose(weights_of(*problem(200 * PRIOR_VIDEOS, truth)), truth, atol=0.02)
 
 
 def test_few_videos_do_not_overrule_equal_weights():
     truth = np.array([1.0, 0.0, 0.0])
-    away = [np.abs(weights_of(*problem(n, truth, 0.0)) - 1 / 3).max() for n in (2, 30, 300, 20_000)]
+    sizes = (2, PRIOR_VIDEOS // 10, PRIOR_VIDEOS, 70 * PRIOR_VIDEOS)
+    away = [np.abs(weights_of(*problem(n, truth, 0.0)) - 1 / 3).max() for n in sizes]
     assert away[0] < 0.05
     assert (np.diff(away) > 0).all() and away[-1] > 0.6
 
@@ -52,7 +53,7 @@ def test_it_minimises_what_it_says():
 
 
 def test_weights_are_never_negative():
-    parts, residual = problem(5000, (-1.5, 0.8))
+    parts, residual = problem(17 * PRIOR_VIDEOS, (-1.5, 0.8))
     found = weights_of(parts, residual)
     assert found[0] == 0 and found[1] > 0.7
     assert np.array_equal(weights_of(parts, -sum(parts)), [0, 0])
@@ -60,9 +61,9 @@ def test_weights_are_never_negative():
 
 def test_a_head_of_noise_gets_little():
     rng = np.random.default_rng(3)
-    signal = rng.normal(size=(2000, H))
-    residual = signal + 0.5 * rng.normal(size=(2000, H))
-    found = weights_of([signal, 2 * rng.normal(size=(2000, H))], residual)
+    signal = rng.normal(size=(7 * PRIOR_VIDEOS, H))
+    residual = signal + 0.5 * rng.normal(size=(7 * PRIOR_VIDEOS, H))
+    found = weights_of([signal, 2 * rng.normal(size=(7 * PRIOR_VIDEOS, H))], residual)
     assert found[0] > 0.75 and found[1] < 0.1
 
 
@@ -74,7 +75,7 @@ def test_heads_that_correct_nothing_are_no_trouble():
 
 
 def test_a_copy_of_a_head_shares_its_weight():
-    (part,), residual = problem(3000, (0.8,))
+    (part,), residual = problem(10 * PRIOR_VIDEOS, (0.8,))
     found = weights_of([part, part.copy()], residual)
     assert found == pytest.approx([found[0]] * 2, abs=1e-6)
     assert found.sum() == pytest.approx(0.8, abs=0.05)
