@@ -105,7 +105,7 @@ class LatentClasses:
             log_likelihood = self._log_likelihood(h, places, excited, self.prior(len(h)), volume, 2)
             share, level = shares(log_likelihood)
             weight = share * volume
-            span = exposure(h.hour, h.end, edges, a["clock"])
+            span = exposure(h.hour, np.zeros(len(h)), h.end, edges, a["clock"])
             jump = a["alpha"] * beta[:, None, None]
             by_bin, by_kind, at_hour, children = immigrants(
                 h.offsets, h.time, h.kind, h.count, *places, excited, a["base"], a["mix"],
@@ -158,7 +158,7 @@ class LatentClasses:
         """Expected increments (N, C, Q) of a kind after the end, by class, up to ages (N, Q).
 
         The linear system of mean intensities is solved exactly within steps over which the
-        immigration is taken as constant.
+        immigration is taken as constant: its mean over the step.
         """
         a, N, C = self.arrays, len(seen), len(self)
         beta, K = a["beta"], a["mix"].shape[1]
@@ -180,8 +180,9 @@ class LatentClasses:
         out, entering = gain[kind] @ vectors, inverse @ into
         grown = np.zeros((LEADS + 1, N, C))
         for step in range(LEADS):
-            age = seen.end + (step + 0.5) * dt[:, 0]
-            immigration = volume * self._rate(age, seen.hour)
+            age = seen.end + step * dt[:, 0]
+            mean = self._mass(seen.hour, age, age + dt[:, 0]) / np.maximum(dt, 1e-12)
+            immigration = volume * mean
             enters = (immigration[:, :, None] * a["mix"]) @ entering.T
             caused = ((z * once[:, None] + enters * twice[:, None]) @ out).real
             own = immigration * a["mix"][:, kind] * dt
@@ -203,11 +204,13 @@ class LatentClasses:
         new.arrays = dict(arrays)
         return new
 
-    def _rate(self, age: np.ndarray, hour: np.ndarray) -> np.ndarray:
-        """Immigration (N, C) at volume 1, of all kinds together, per day."""
+    def _mass(self, hour: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Immigrants (N, C) of all kinds between two ages, at volume 1."""
+        from m3tr.hawkes.latent_numba import exposure
+
         a = self.arrays
-        place = bins(age, a["edges"])
-        return a["base"][:, place].T * a["clock"][hours(age, hour)][:, None]
+        found: np.ndarray = exposure(hour, start, end, a["edges"], a["clock"]) @ a["base"].T
+        return found
 
     def _places(self, h: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Bin and hour of each event."""
@@ -229,10 +232,10 @@ class LatentClasses:
         steps: int,
     ) -> np.ndarray:
         """Joint log likelihood (N, C) with the class; `volume` is improved in place."""
-        from m3tr.hawkes.latent_numba import exposure, volumes
+        from m3tr.hawkes.latent_numba import volumes
 
         a = self.arrays
-        mass = exposure(h.hour, h.end, a["edges"], a["clock"]) @ a["base"].T
+        mass = self._mass(h.hour, np.zeros(len(h)), h.end)
         found: np.ndarray = volumes(
             h.offsets, h.kind, h.count, *places, excited, mass, a["base"], a["mix"], a["clock"],
             prior.log_volume, prior.shape, steps, volume,
@@ -295,7 +298,7 @@ def first_rates(
     from m3tr.hawkes.latent_numba import exposure
 
     flat = np.ones(HOURS)
-    span = exposure(h.hour, h.end, edges, flat)  # (N, B)
+    span = exposure(h.hour, np.zeros(len(h)), h.end, edges, flat)  # (N, B)
     in_bin, of_kind = np.zeros(span.shape), np.zeros((len(h), kinds))
     share = h.count / np.bincount(h.video, h.count, len(h))[h.video]
     np.add.at(in_bin, (h.video, bins(h.time, edges)), share)

@@ -47,15 +47,15 @@ def _pass(state, pending, beta, wait):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def exposure(hour_of, end, edges, clock):  # type: ignore[no-untyped-def]
-    """(N, B) integral of the clock over each bin of age, up to the end of each window, days.
+def exposure(hour_of, start, end, edges, clock):  # type: ignore[no-untyped-def]
+    """(N, B) integral of the clock over each bin of age, from start to end of each window, days.
 
     `hour_of` (N,) is the hour of day at age 0. The last bin has no end.
     """
     N, B = len(end), len(edges) - 1
     found = np.zeros((N, B))
     for i in range(N):
-        t, b = 0.0, 0
+        t, b = start[i], 0
         while t < end[i]:
             while b < B - 1 and edges[b + 1] <= t:
                 b += 1

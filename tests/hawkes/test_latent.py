@@ -71,10 +71,10 @@ def log_likelihood(process: LatentClasses, h: Histories) -> float:
     a = process.arrays
     volume = np.tile(np.exp(a["log_volume"]), (len(h), 1))
     pull = excitation(h.offsets, h.time, h.kind, h.count, jumps(process), a["beta"])
+    span = exposure(h.hour, np.zeros(len(h)), h.end, a["edges"], a["clock"])
     joint = volumes(
         h.offsets, h.kind, h.count, latent.bins(h.time, a["edges"]),
-        latent.hours(h.time, h.hour[h.video]), pull,
-        exposure(h.hour, h.end, a["edges"], a["clock"]) @ a["base"].T, a["base"], a["mix"],
+        latent.hours(h.time, h.hour[h.video]), pull, span @ a["base"].T, a["base"], a["mix"],
         a["clock"], np.tile(a["log_volume"], (len(h), 1)), SHAPE, 200, volume,
     )  # fmt: skip
     reach = -np.expm1(-a["beta"][:, None] * (h.end[h.video] - h.time)) * h.count

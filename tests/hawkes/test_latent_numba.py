@@ -65,12 +65,15 @@ def test_events_at_one_time_do_not_excite_each_other(process):
     assert not excitation(*args, jumps(process), process.arrays["beta"]).any()
 
 
-def test_exposure_is_the_integral_of_the_clock_over_each_bin(process, h):
+@pytest.mark.parametrize("share", [0.0, 0.37])
+def test_exposure_is_the_integral_of_the_clock_over_each_bin(process, h, share):
     edges, clock = of(process, "edges", "clock")
-    found = exposure(h.hour, h.end, edges, clock)
+    start = share * h.end
+    found = exposure(h.hour, start, h.end, edges, clock)
     for i in range(N):
-        middle = (np.arange(200_000) + 0.5) / 200_000 * h.end[i]
-        weight = clock[np.floor(h.hour[i] + 24 * middle).astype(int) % 24] * h.end[i] / 200_000
+        step = (h.end[i] - start[i]) / 200_000
+        middle = start[i] + (np.arange(200_000) + 0.5) * step
+        weight = clock[np.floor(h.hour[i] + 24 * middle).astype(int) % 24] * step
         place = np.clip(np.searchsorted(edges, middle) - 1, 0, len(edges) - 2)
         expected = np.bincount(place, weight, len(edges) - 1)
         np.testing.assert_allclose(found[i], expected, atol=1e-4)
@@ -78,9 +81,10 @@ def test_exposure_is_the_integral_of_the_clock_over_each_bin(process, h):
 
 
 def test_exposure_of_an_even_clock_is_the_length_of_the_window(h, process):
-    found = exposure(h.hour, h.end, process.arrays["edges"], np.ones(24))
+    edges, nothing = process.arrays["edges"], np.zeros(N)
+    found = exposure(h.hour, nothing, h.end, edges, np.ones(24))
     np.testing.assert_allclose(found.sum(1), h.end, atol=1e-7)
-    assert not exposure(h.hour, np.zeros(N), process.arrays["edges"], np.ones(24)).any()
+    assert not exposure(h.hour, h.end, h.end, edges, np.ones(24)).any()
 
 
 def test_by_hour_is_the_integral_of_the_rates_over_each_hour_of_day(process, h):

@@ -158,7 +158,7 @@ def integral(
     process: LatentClasses, until: float, hour: float, c: int, start: float = 0.0
 ) -> float:
     """Of `immigrant_rate`, on a fine grid."""
-    n = 400_000
+    n = 200_000
     middle = start + (np.arange(n) + 0.5) * (until - start) / n
     return float(immigrant_rate(process, middle, hour, c).mean() * (until - start))
 
