@@ -16,6 +16,7 @@ import polars as pl
 from m3tr.data.covariates import ContentCovariates, FeedbackCovariates
 from m3tr.data.ridge import BaseForecast
 from m3tr.data.settings import TaskSettings, days
+from m3tr.data.tables import feedback_table, require
 from m3tr.errors import InputError
 from m3tr.features.settings import FeatureSettings
 from m3tr.features.store import Features
@@ -33,7 +34,7 @@ from m3tr.model.heads import RESIDUAL, BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
-from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of
+from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of, tell_unread
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -114,7 +115,19 @@ class Forecaster:
             `video_id`, `horizon`, `horizon_days`, `increment`, `total`, `increment_lo`,
             `increment_hi`: log2(1 + count), a row for each video and horizon, in the order of
             `videos`.
+
+        Raises
+        ------
+        InputError
+            As `queries`; where a column is missing or has another type.
+
+        Warns
+        -----
+        UserWarning
+            Where media or texts cannot be read: the video counts as one that has none.
         """
+        require(videos, ("video_id", "published_at"), Path("videos"))
+        feedback = feedback_table(feedback, Path("feedback"))
         queries = self.queries(videos, feedback, observed_at, features)
         inputs = self.inputs(queries, self.retrieve(queries))
         increment = self.forecast_inputs(inputs)
@@ -155,7 +168,8 @@ class Forecaster:
         """
         task = self.task if observed_at is None else at_clock(self.task, observed_at)
         if features is None:
-            features, _ = content_of(self, videos, Path(), trusted=True)
+            features, broken = content_of(self, videos, Path(), trusted=True)
+            tell_unread(broken)
         queries = make_queries(videos, feedback, task, self.mhp, features)
         for m, (_, width) in queries.features.shapes.items():
             fitted = len(self.tokeniser.arrays.get(f"{m}.axes", range(width)))

@@ -1,5 +1,6 @@
 """From matured videos to items of the memory bank: identity, keys and what is remembered."""
 
+import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -137,7 +138,8 @@ def matured(
     if examples.is_empty():
         return _nothing(bank, items_of(examples, own))
     if features is None:
-        features, _ = content_of(forecaster, own, data_dir or Path())
+        features, unread = content_of(forecaster, own, data_dir or Path())
+        tell_unread(unread)
     queries = forecaster.queries(own, feedback, features=features)
     younger = younger_representations(
         forecaster.mhp, feedback, examples, list(bank.manifest.younger)
@@ -206,6 +208,17 @@ def content_of(
     require_encoders(forecaster.bank.manifest, own, "would come")
     features, broken, _ = extract(videos, data_dir, here)
     return features, broken
+
+
+def tell_unread(broken: pl.DataFrame) -> None:
+    """Warn of media and texts that could not be read, rows of `content_of`."""
+    if broken.height:
+        first = broken.row(0, named=True)
+        warnings.warn(
+            f"{broken.height} media or texts could not be read and count as missing, the first of "
+            f"video {first['video_id']}: {first['reason']}: {first['remedy']}",
+            stacklevel=3,
+        )
 
 
 def require_encoders(

@@ -208,6 +208,25 @@ def test_a_video_of_the_future_is_refused(tiny_forecaster):
         tiny_forecaster.predict(observed_at=clock)
 
 
+def test_media_that_are_not_there_are_told(tiny_forecaster):
+    f, videos = tiny_forecaster.forecaster, tiny_forecaster.part("test").head(3)
+    gone = videos.with_columns(media=pl.lit("nowhere.mp4"))
+    with pytest.warns(UserWarning, match=f"video {videos['video_id'][0]}.*nowhere.mp4"):
+        found = f.predict(gone, tiny_forecaster.feedback)
+    assert found["increment"].is_finite().all()
+
+
+def test_a_missing_column_is_one_sentence_and_a_missing_count_is_one(tiny_forecaster, forecasts):
+    f, videos = tiny_forecaster.forecaster, tiny_forecaster.part("test")
+    feedback, content = tiny_forecaster.feedback, tiny_forecaster.features
+    assert (feedback["count"] == 1).all()
+    assert f.predict(videos, feedback.drop("count"), features=content).equals(forecasts)
+    with pytest.raises(InputError, match="^feedback: the column 'kind' is missing"):
+        f.predict(videos, feedback.drop("kind"), features=content)
+    with pytest.raises(InputError, match="^videos: the column 'published_at' is missing"):
+        f.predict(videos.drop("published_at"), feedback, features=content)
+
+
 def test_features_of_another_encoder_are_refused(tiny_forecaster):
     whole = tiny_forecaster.features
     other = Features(
