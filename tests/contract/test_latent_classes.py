@@ -25,24 +25,30 @@ def classes_of(tiny, feedback):
     return fit_classes(whole, training["age_days"].to_numpy(), mhp), whole
 
 
-@pytest.fixture(scope="module")
-def with_classes(tiny_forecaster, tiny_queries, tmp_path_factory):
-    """A forecaster of latent classes, a base forecast and a small forest; saved and loaded."""
-    f = tiny_forecaster.forecaster
-    classes, whole = classes_of(tiny_forecaster, tiny_forecaster.feedback)
-    assert len(classes) >= 2
+def trained(tiny, queries, sure, told=True):
+    """A base forecast and a small forest; classes have to be worth so many standard errors."""
+    f = tiny.forecaster
+    classes, whole = classes_of(tiny, tiny.feedback) if told else (None, None)
     with pytest.MonkeyPatch.context() as patch:
-        # in so small a world they may be worth nothing: here they stay in any case
-        patch.setattr("m3tr.training.classes.SURE", -np.inf)
+        patch.setattr("m3tr.training.classes.SURE", sure)
         made, figures = fit(
-            tiny_queries["train"], tiny_queries["validation"], f.bank, f.key_maker, f.mhp,
-            list(f.mhp.kinds), f.task, f.bank_settings, FeatureSettings(),
+            queries["train"], queries["validation"], f.bank, f.key_maker, f.mhp, list(f.mhp.kinds),
+            f.task, f.bank_settings, FeatureSettings(),
             TrainSettings(members=0, boosted=False, trees=10), SEED,
-            tiny_queries["test"].examples["video_id"], classes=classes, whole=whole,
+            queries["test"].examples["video_id"], classes=classes, whole=whole,
         )  # fmt: skip
     assert not any(figures["contract"].values())
+    assert figures["classes"] == len(made.classes.process)
+    return made
+
+
+@pytest.fixture(scope="module")
+def with_classes(tiny_forecaster, tiny_queries, tmp_path_factory):
+    """The forecaster saved and loaded; in so small a world the classes stay in any case."""
+    made = trained(tiny_forecaster, tiny_queries, -np.inf)
     folder = tmp_path_factory.mktemp("classes") / "model"
     made.save(folder)
+    assert len(made.classes.process) >= 2
     one, two = (replace(tiny_forecaster, forecaster=x) for x in (made, Forecaster.load(folder)))
     assert one.predict().equals(two.predict())
     return two
@@ -130,3 +136,11 @@ def test_the_base_forecast_learns_from_what_is_told_out_of_fold(with_classes, ti
     )
     assert all(np.allclose(f.base.arrays[name], told[name], atol=1e-9) for name in told)
     assert not np.allclose(f.base.arrays["mean"], inside["mean"], atol=1e-6)
+
+
+def test_classes_that_are_worth_nothing_leave_no_trace(tiny_forecaster, tiny_queries):
+    dropped = trained(tiny_forecaster, tiny_queries, np.inf)
+    never = trained(tiny_forecaster, tiny_queries, np.inf, told=False)
+    assert dropped.classes.arrays == never.classes.arrays == {}
+    one, two = (replace(tiny_forecaster, forecaster=f).predict() for f in (dropped, never))
+    assert one.equals(two)

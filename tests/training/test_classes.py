@@ -9,7 +9,7 @@ from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.process import MambaHawkes
 from m3tr.hawkes.settings import HawkesSettings
 from m3tr.training import classes as training
-from m3tr.training.classes import FEWEST, fit_classes, whole_histories
+from m3tr.training.classes import FEWEST, fit_classes, lower, whole_histories
 from tests.hawkes.trajectories import END, KINDS, SEEN, world
 
 VIDEOS = 90
@@ -107,3 +107,20 @@ def test_whole_histories_are_of_the_given_videos_in_their_order(tables):
     h = whole_histories(feedback, few, KINDS)
     rows = [feedback.filter(pl.col("video_id") == v).height for v in few["video_id"]]
     assert np.diff(h.offsets).tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("gain", "says"), [(0.0, False), (0.01, False), (0.5, True), (-0.5, False)]
+)
+def test_errors_are_lower_only_beyond_chance(gain, says):
+    """Of 200 errors, smaller by a share that is lost in their differences, or is not."""
+    rng = np.random.default_rng(1)
+    before, other = rng.normal(size=(2, 200))
+    after = (1 - gain) * before + 0.1 * other
+    assert lower(after, before) == says
+
+
+def test_errors_are_not_lower_than_themselves():
+    errors = np.random.default_rng(0).normal(size=50)
+    assert not lower(errors, errors)
+    assert not lower(np.zeros(3), np.zeros(3))
