@@ -152,3 +152,14 @@ def test_the_page_shows_what_is_there(scores: ModuleType) -> None:
     assert "Noise floor" not in text and "Ablations" not in text and "Quick" not in text
     assert all(len(line) < 400 for line in text.splitlines())
     assert "Nothing has been run" in page({"quick": False, "tasks": {}, "across": {}})
+
+
+@pytest.mark.parametrize("n", [20, 65, 130, 1000])
+def test_one_decile_in_twenty_is_beyond_chance(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks.results_page import beyond_chance
+
+    covered = np.random.default_rng(0).binomial(n, 0.8, 4000)
+    share = np.mean([beyond_chance(k / n, n, 0.8) for k in covered])
+    assert 0.01 < share < 0.06
+    assert beyond_chance(0.5, n, 0.8) and not beyond_chance(0.8, n, 0.8)
