@@ -1,4 +1,4 @@
-"""A forest head: extremely randomised trees on all of M3TR's inputs, kept as plain arrays."""
+"""Extremely randomised trees, kept as plain arrays."""
 
 from collections.abc import Mapping
 
@@ -25,13 +25,13 @@ class Forest:
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
-    def fit(self, X: np.ndarray, y: np.ndarray, trees: int, seed: int) -> "Forest":
-        """Fit on inputs X (N, D) and targets y (N, H)."""
+    def fit(self, X: np.ndarray, y: np.ndarray, trees: int, seed: int, n_jobs: int = 2) -> "Forest":
+        """Fit on inputs X (N, D) and targets y (N, H); `n_jobs` threads change nothing."""
         from sklearn.ensemble import ExtraTreesRegressor
 
         least = max(LEAST_LEAF, len(X) // MOST_LEAVES)
         model = ExtraTreesRegressor(
-            trees, min_samples_leaf=least, max_features=COLUMNS, random_state=seed, n_jobs=2
+            trees, min_samples_leaf=least, max_features=COLUMNS, random_state=seed, n_jobs=n_jobs
         ).fit(X, y[:, 0] if y.shape[1] == 1 else y)
         grown = [each.tree_ for each in model.estimators_]
         sizes = np.array([tree.node_count for tree in grown])

@@ -238,8 +238,10 @@ def train(workspace: Path) -> Report:
             at_other_ages(
                 *tables, read_features(workspace, tables[-1]), mhp, params.task, params.train.ages
             ),
-            LatentClasses.from_arrays(read_arrays(workspace / CLASSES, "trajectories")),
-            whole_histories(tables[1], queries["train"].examples, list(mhp.kinds)),
+            (
+                LatentClasses.from_arrays(read_arrays(workspace / CLASSES, "trajectories")),
+                whole_histories(tables[1], queries["train"].examples, list(mhp.kinds)),
+            ),
         )
         forecaster.save(workspace / MODEL)
         report.rows, report.figures = len(queries["train"].x_s), figures

@@ -13,6 +13,8 @@ class ExtraTrees(Baseline):
 
     Parameters
     ----------
+    n_jobs : int
+        Threads.
     seed : int
     """
 
@@ -20,11 +22,12 @@ class ExtraTrees(Baseline):
     name = "extra trees CF"
     information = "CF"
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(self, n_jobs: int = 2, seed: int = 0) -> None:
+        self.n_jobs, self.seed = n_jobs, seed
 
     def _fit(self, train: Data, validation: Data, label: Label) -> None:
-        self.forest = Forest().fit(train.covariates("CF"), train.y(label), TREES, self.seed)
+        X, y = train.covariates("CF"), train.y(label)
+        self.forest = Forest().fit(X, y, TREES, self.seed, self.n_jobs)
 
     def _predict(self, data: Data) -> np.ndarray:
         return self.forest.predict(data.covariates("CF"))

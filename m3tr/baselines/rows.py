@@ -52,7 +52,7 @@ def baselines(tuning: int = 8, seeds: int = 5, n_jobs: int = 2, seed: int = 0) -
         SzaboHuberman(),
         Hawkes(),
         HawkesIntensity(),
-        ExtraTrees(seed),
+        ExtraTrees(n_jobs, seed),
         LightGBM("C", tuning, seeds, n_jobs, seed),
         LightGBM("F", tuning, seeds, n_jobs, seed),
         raw,

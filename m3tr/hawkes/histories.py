@@ -37,7 +37,7 @@ class Histories:
         """
         place = examples.select("video_id", end="age_days").with_row_index("i")
         known = pl.DataFrame({"kind": list(kinds), "k": np.arange(len(kinds))})
-        inside = (pl.col("age_days") > 0) & (pl.col("age_days") <= pl.col("end") + 1e-9)
+        inside = (pl.col("age_days") > 0) & (pl.col("age_days") <= pl.col("end"))
         flat = (
             rows.join(place, on="video_id")
             .join(known, on="kind")

@@ -14,19 +14,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from m3tr.hawkes.daily import HOURS, by_hour, exposure
 from m3tr.hawkes.histories import Histories
+from m3tr.progress import track
 
 SHAPE = 3.0  # of the gamma prior of the volume: its variation coefficient is 1 / sqrt(SHAPE)
 BINS = (16, 20)  # of the rate: so many up to the age of observation, and beyond
 ROUNDS, PRECISION = 60, 1e-3  # of EM; log likelihood units a video
-STEPS = 12  # towards the likeliest volume; two a round of EM, whose rounds go on
+STEPS = 8  # towards the likeliest volume; two a round of EM, whose rounds go on
 RELAXATION = 1.8  # EM moves excitation slowly; in this power of its step it still rises
 PSEUDO = 3.0  # immigrants at the classes' common rate, in each bin of each class
 DAILY = 20.0  # immigrants at the mean, in each hour of day
 STABLE = 0.95  # spectral radius that a forecast's branching may not exceed
 LEADS = 96  # steps of a forecast
-EDGES = 1e-4  # days; no bin is shorter
-HOURS = 24
+SHORTEST = 1e-4  # bin, days
+LITTLE = 1e-9  # in the place of a zero that would divide
 
 
 class Prior(NamedTuple):
@@ -71,7 +73,7 @@ class LatentClasses:
         beta: np.ndarray,
         seed: int,
     ) -> "LatentClasses":
-        """EM from classes of similar growth.
+        """EM from classes of similar growth, until the likelihood rises no more.
 
         Parameters
         ----------
@@ -80,61 +82,70 @@ class LatentClasses:
         observed : ndarray, shape (N,)
             Ages at which a forecast will be made, days: earlier and later get their own bins.
         classes, kinds : int
+            There are fewer classes where fewer videos differ in their growth.
         beta : ndarray, shape (M,)
             Decay rates of the excitation, per day.
         seed : int
             Of the first grouping.
         """
-        from m3tr.hawkes.latent_numba import by_hour, exposure, immigrants
-
         h, M = histories, len(beta)
-        edges = age_bins(h, observed)
         group = first_groups(h, observed, classes, seed)
-        self.arrays = first_rates(h, edges, group, classes, kinds)
+        self.arrays = first_rates(h, age_bins(h, observed), group, kinds)
         self.arrays |= {"beta": beta, "alpha": np.full((M, kinds, kinds), 0.3 / (M * kinds))}
-        a, before = self.arrays, -np.inf
         total = np.bincount(h.video, h.count, len(h))
-        volume = np.repeat(total[:, None] / 2 + 1, classes, 1)
-        a["log_volume"] = np.log(volume.mean(0))
-        places = self._places(h)
+        volume = np.repeat(total[:, None] / 2 + 1, len(self), 1)
+        self.arrays["log_volume"] = np.log(volume.mean(0))
         # events that each could have caused within the window, by scale and source
         reach = -np.expm1(-beta[:, None] * (h.end[h.video] - h.time)) * h.count
         causes = np.stack([np.bincount(h.kind, row, kinds) for row in reach])
-        for _ in range(ROUNDS):
-            excited = self._excited(h)
-            log_likelihood = self._log_likelihood(h, places, excited, self.prior(len(h)), volume, 2)
-            share, level = shares(log_likelihood)
-            weight = share * volume
-            span = exposure(h.hour, np.zeros(len(h)), h.end, edges, a["clock"])
-            jump = a["alpha"] * beta[:, None, None]
-            by_bin, by_kind, at_hour, children = immigrants(
-                h.offsets, h.time, h.kind, h.count, *places, excited, a["base"], a["mix"],
-                a["clock"], volume, share, jump, beta,
-            )  # fmt: skip
-            expected = by_hour(h.hour, h.end, edges, weight @ a["base"])
-            mean = at_hour.sum() / max(expected.sum(), 1e-9)
-            at_risk = weight.T @ span  # (C, B)
-            common = np.maximum(by_bin.sum(0), 1e-9) / np.maximum(at_risk.sum(0), 1e-9)
-            base = (by_bin + PSEUDO) / (at_risk + PSEUDO / common)
-            clock = (at_hour + DAILY) / (expected + DAILY / max(mean, 1e-9))
-            step = (children + 0.01) / (causes[:, None, :] + 1) / a["alpha"]
-            # the rates of a class have mean 1 over the bins, the hours of a day too
-            size = (base * np.diff(edges)).sum(1) / (edges[-1] - edges[0])
-            volume *= size
-            own = (share * volume).sum(0) / np.maximum(share.sum(0), 1e-9)
-            self.arrays |= {
-                "base": base / size[:, None],
-                "mix": (by_kind + 0.5) / (by_kind.sum(1, keepdims=True) + 0.5 * kinds),
-                "clock": clock / clock.mean(),
-                "alpha": a["alpha"] * step**RELAXATION,
-                "log_class": np.log((share.sum(0) + 1) / (len(h) + classes)),
-                "log_volume": np.log(np.maximum(own, 1e-9)),
-            }
-            a = self.arrays
+        before = -np.inf
+        for _ in track(range(ROUNDS), "latent classes"):
+            level = self._round(h, causes, volume)
             if abs(level - before) < PRECISION:
                 break
             before = level
         return self
+
+    def _round(self, h: Histories, causes: np.ndarray, volume: np.ndarray) -> float:
+        """A round of EM; `volume` (N, C) is improved in place.
+
+        `causes` (M, K) is how many events could have caused others, by scale and source. Returns
+        the mean log likelihood before the round, without what the classes have in common.
+        """
+        from m3tr.hawkes.latent_numba import immigrants
+
+        a, (places, excited, span) = self.arrays, self._met(h)
+        log_likelihood = self._log_likelihood(
+            h, places, excited, span, self.prior(len(h)), volume, 2
+        )
+        total = np.logaddexp.reduce(log_likelihood, 1, keepdims=True)
+        share = np.exp(log_likelihood - total)
+        jump = a["alpha"] * a["beta"][:, None, None]
+        by_bin, by_kind, at_hour, children = immigrants(
+            h.offsets, h.time, h.kind, h.count, *places, excited, a["base"], a["mix"], a["clock"],
+            volume, share, jump, a["beta"],
+        )  # fmt: skip
+        weight = share * volume
+        expected = by_hour(h.hour, h.end, a["edges"], weight @ a["base"])
+        mean = max(at_hour.sum() / max(expected.sum(), LITTLE), LITTLE)
+        at_risk = weight.T @ span  # (C, B)
+        common = np.maximum(by_bin.sum(0), LITTLE) / np.maximum(at_risk.sum(0), LITTLE)
+        base = (by_bin + PSEUDO) / (at_risk + PSEUDO / common)
+        clock = (at_hour + DAILY) / (expected + DAILY / mean)
+        step = (children + 0.01) / (causes[:, None, :] + 1) / a["alpha"]
+        # the rates of a class have mean 1 over the bins, the hours of a day too
+        size = (base * np.diff(a["edges"])).sum(1) / a["edges"][-1]
+        volume *= size
+        own = (share * volume).sum(0) / np.maximum(share.sum(0), LITTLE)
+        self.arrays |= {
+            "base": base / size[:, None],
+            "mix": (by_kind + 0.5) / (by_kind.sum(1, keepdims=True) + 0.5 * by_kind.shape[1]),
+            "clock": clock / clock.mean(),
+            "alpha": a["alpha"] * step**RELAXATION,
+            "log_class": np.log((share.sum(0) + 1) / (len(h) + len(self))),
+            "log_volume": np.log(np.maximum(own, LITTLE)),
+        }
+        return float(total.mean())
 
     def prior(self, n: int) -> Prior:
         """The prior of `n` videos of which nothing is known."""
@@ -145,12 +156,9 @@ class LatentClasses:
         """Classes and volumes of N videos by what was seen of them, and a prior."""
         prior = self.prior(len(seen)) if prior is None else prior
         volume = np.exp(prior.log_volume)
-        log_likelihood = self._log_likelihood(
-            seen, self._places(seen), self._excited(seen), prior, volume, STEPS
-        )
-        return Reading(
-            log_likelihood - np.logaddexp.reduce(log_likelihood, 1, keepdims=True), volume
-        )
+        log_likelihood = self._log_likelihood(seen, *self._met(seen), prior, volume, STEPS)
+        total = np.logaddexp.reduce(log_likelihood, 1, keepdims=True)
+        return Reading(log_likelihood - total, volume)
 
     def expected(
         self, seen: Histories, volume: np.ndarray, horizons: np.ndarray, kind: int = 0
@@ -162,11 +170,7 @@ class LatentClasses:
         """
         a, N, C = self.arrays, len(seen), len(self)
         beta, K = a["beta"], a["mix"].shape[1]
-        alpha = a["alpha"] * min(1.0, STABLE / max(radius(a["alpha"]), 1e-9))
-        gain = np.einsum("mkl,m->kml", alpha, beta).reshape(K, -1)  # state to intensity
-        into = np.tile(np.eye(K), (len(beta), 1))  # events to state
-        rate, vectors = np.linalg.eig(into @ gain - np.diag(np.repeat(beta, K)))
-        inverse = np.linalg.inv(vectors)
+        into, gain, rate, vectors, inverse = self._modes()
         state = np.zeros((N, len(beta), K))
         for m, b in enumerate(beta):
             fade = np.exp(-b * (seen.end[seen.video] - seen.time))
@@ -175,27 +179,48 @@ class LatentClasses:
         lead = np.maximum(horizons.max(1) - seen.end, 0)
         dt = (lead / LEADS)[:, None]
         decay = np.exp(rate * dt)  # (N, D), as are its integrals
-        once = np.where(np.abs(rate) > 1e-9, (decay - 1) / rate, dt)
-        twice = np.where(np.abs(rate) > 1e-9, (once - dt) / rate, dt**2 / 2)
+        moves = np.abs(rate) > LITTLE
+        slowly = np.where(moves, rate, 1)
+        once = np.where(moves, np.expm1(rate * dt) / slowly, dt)
+        twice = np.where(moves, (once - dt) / slowly, dt**2 / 2)
         out, entering = gain[kind] @ vectors, inverse @ into
         grown = np.zeros((LEADS + 1, N, C))
         for step in range(LEADS):
             age = seen.end + step * dt[:, 0]
-            mean = self._mass(seen.hour, age, age + dt[:, 0]) / np.maximum(dt, 1e-12)
-            immigration = volume * mean
+            span = exposure(seen.hour, age, age + dt[:, 0], a["edges"], a["clock"])
+            immigration = volume * (span @ a["base"].T) / np.maximum(dt, 1e-12)
             enters = (immigration[:, :, None] * a["mix"]) @ entering.T
             caused = ((z * once[:, None] + enters * twice[:, None]) @ out).real
             own = immigration * a["mix"][:, kind] * dt
             grown[step + 1] = grown[step] + np.maximum(own + caused, 0)
             z = z * decay[:, None] + enters * once[:, None]
-        at = (horizons - seen.end[:, None]) / np.maximum(lead[:, None], 1e-9) * LEADS
+        at = (horizons - seen.end[:, None]) / np.maximum(lead[:, None], LITTLE) * LEADS
         at = np.clip(at, 0, LEADS)[:, None]  # (N, 1, Q)
         low = np.minimum(at.astype(int), LEADS - 1)
         i, c = np.arange(N)[:, None, None], np.arange(C)[:, None]
-        found: np.ndarray = grown[low, i, c] + (at - low) * (
-            grown[low + 1, i, c] - grown[low, i, c]
-        )
+        before, after = grown[low, i, c], grown[low + 1, i, c]
+        found: np.ndarray = before + (at - low) * (after - before)
         return found
+
+    def _modes(self) -> tuple[np.ndarray, ...]:
+        """The linear system of the D = M K states of mean excitation.
+
+        Returns
+        -------
+        into : (D, K) states that an event enters
+        gain : (K, D) intensity of each kind by state
+        rate, vectors, inverse : (D,), (D, D), (D, D)
+            Eigenvalues and vectors of the system.
+        """
+        beta, alpha = self.arrays["beta"], self.arrays["alpha"]
+        radius = float(np.abs(np.linalg.eigvals(alpha.sum(0))).max())
+        # exact zeros can leave a system without a whole set of eigenvectors
+        alpha = np.maximum(alpha * min(1.0, STABLE / max(radius, LITTLE)), 1e-12)
+        kinds = alpha.shape[1]
+        gain = np.einsum("mkl,m->kml", alpha, beta).reshape(kinds, -1)
+        into = np.tile(np.eye(kinds), (len(beta), 1))
+        rate, vectors = np.linalg.eig(into @ gain - np.diag(np.repeat(beta, kinds)))
+        return into, gain, rate, vectors, np.linalg.inv(vectors)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "LatentClasses":
@@ -204,29 +229,23 @@ class LatentClasses:
         new.arrays = dict(arrays)
         return new
 
-    def _mass(self, hour: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Immigrants (N, C) of all kinds between two ages, at volume 1."""
-        from m3tr.hawkes.latent_numba import exposure
-
-        a = self.arrays
-        found: np.ndarray = exposure(hour, start, end, a["edges"], a["clock"]) @ a["base"].T
-        return found
-
-    def _places(self, h: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """Bin and hour of each event."""
-        return bins(h.time, self.arrays["edges"]), hours(h.time, h.hour[h.video])
-
-    def _excited(self, h: Histories) -> np.ndarray:
+    def _met(self, h: Histories) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+        """Bin and hour of each event, what excites it, and the windows' share of bins (N, B)."""
         from m3tr.hawkes.latent_numba import excitation
 
-        jump = self.arrays["alpha"] * self.arrays["beta"][:, None, None]
-        return excitation(h.offsets, h.time, h.kind, h.count, jump, self.arrays["beta"])
+        a = self.arrays
+        hour = np.floor(h.hour[h.video] + h.time * HOURS + 1e-9).astype(np.int64) % HOURS
+        places = bins(h.time, a["edges"]), hour
+        jump = a["alpha"] * a["beta"][:, None, None]
+        excited = excitation(h.offsets, h.time, h.kind, h.count, jump, a["beta"])
+        return places, excited, exposure(h.hour, np.zeros(len(h)), h.end, a["edges"], a["clock"])
 
     def _log_likelihood(
         self,
         h: Histories,
         places: tuple[np.ndarray, np.ndarray],
         excited: np.ndarray,
+        span: np.ndarray,
         prior: Prior,
         volume: np.ndarray,
         steps: int,
@@ -235,23 +254,11 @@ class LatentClasses:
         from m3tr.hawkes.latent_numba import volumes
 
         a = self.arrays
-        mass = self._mass(h.hour, np.zeros(len(h)), h.end)
         found: np.ndarray = volumes(
-            h.offsets, h.kind, h.count, *places, excited, mass, a["base"], a["mix"], a["clock"],
-            prior.log_volume, prior.shape, steps, volume,
+            h.offsets, h.kind, h.count, *places, excited, span @ a["base"].T, a["base"], a["mix"],
+            a["clock"], prior.log_volume, prior.shape, steps, volume,
         )  # fmt: skip
         return found + prior.log_class
-
-
-def shares(log_likelihood: np.ndarray) -> tuple[np.ndarray, float]:
-    """Each class's share (N, C), and the mean log likelihood."""
-    total = np.logaddexp.reduce(log_likelihood, 1, keepdims=True)
-    return np.exp(log_likelihood - total), float(total.mean())
-
-
-def radius(alpha: np.ndarray) -> float:
-    """Spectral radius of the branching matrix."""
-    return float(np.abs(np.linalg.eigvals(alpha.sum(0))).max())
 
 
 def bins(age: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -259,51 +266,52 @@ def bins(age: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(edges, age, side="left") - 1, 0, len(edges) - 2)
 
 
-def hours(age: np.ndarray, hour: np.ndarray) -> np.ndarray:
-    """Hour of day at ages (days) of videos published at `hour`."""
-    return np.floor(hour + age * HOURS + 1e-9).astype(np.int64) % HOURS
-
-
 def age_bins(h: Histories, observed: np.ndarray) -> np.ndarray:
     """Edges of the bins: quantiles of the events' ages, of which each video has one share."""
     weight = h.count / np.bincount(h.video, h.count, len(h))[h.video]
-    middle = float(np.median(observed))
-    edges = [0.0, middle, float(h.end.max())]
-    for inside, n in zip((h.time <= middle, h.time > middle), BINS, strict=True):
+    middle, end = float(np.median(observed)), float(h.end.max())
+    least = min(SHORTEST, (middle or end) / 1000)
+    edges = [0.0]
+    for start, stop, n in ((0.0, middle, BINS[0]), (middle, end, BINS[1])):
+        inside = (h.time > start) & (h.time <= stop)
         if inside.any():
             order = np.argsort(h.time[inside], kind="stable")
             reached = np.cumsum(weight[inside][order])
             at = np.searchsorted(reached, np.linspace(0, reached[-1], n + 1)[1:-1])
-            edges += h.time[inside][order][np.minimum(at, len(order) - 1)].tolist()
-    ordered = np.sort(edges)
-    return ordered[np.r_[True, np.diff(ordered) > EDGES]]
+            for age in h.time[inside][order][np.minimum(at, len(order) - 1)]:
+                if edges[-1] + least < age < stop - least:
+                    edges.append(float(age))
+        if stop > edges[-1]:
+            edges.append(stop)
+    return np.array(edges)
 
 
 def first_groups(h: Histories, observed: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    """Groups (N,) of videos whose target grew alike, whatever its level."""
+    """Groups (N,) of videos whose target grew alike, whatever its level; at most so many."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
     later = observed[:, None] + (h.end - observed)[:, None] * [0.05, 0.15, 0.3, 0.6, 1.0]
     edges = np.column_stack([np.zeros(len(h)), observed / 2, observed, later])
     grown = np.log(h.counts(edges)[:, :, 0] + 0.5)
     grown -= grown.mean(1, keepdims=True)
-    found: np.ndarray = KMeans(classes, n_init=5, random_state=seed).fit_predict(grown)
+    classes = min(classes, len(np.unique(grown, axis=0)))
+    with threadpool_limits(1):  # sums in one order, whatever the machine
+        found: np.ndarray = KMeans(classes, n_init=5, random_state=seed).fit_predict(grown)
     return found
 
 
 def first_rates(
-    h: Histories, edges: np.ndarray, group: np.ndarray, classes: int, kinds: int
+    h: Histories, edges: np.ndarray, group: np.ndarray, kinds: int
 ) -> dict[str, np.ndarray]:
     """Where EM begins: rates and mixtures of each group, drawn a little to those of all."""
-    from m3tr.hawkes.latent_numba import exposure
-
-    flat = np.ones(HOURS)
+    flat, classes = np.ones(HOURS), int(group.max()) + 1
     span = exposure(h.hour, np.zeros(len(h)), h.end, edges, flat)  # (N, B)
     in_bin, of_kind = np.zeros(span.shape), np.zeros((len(h), kinds))
     share = h.count / np.bincount(h.video, h.count, len(h))[h.video]
     np.add.at(in_bin, (h.video, bins(h.time, edges)), share)
     np.add.at(of_kind, (h.video, h.kind), h.count)
-    common = in_bin.sum(0) / np.maximum(span.sum(0), 1e-9)
+    common = in_bin.sum(0) / np.maximum(span.sum(0), LITTLE)
     few = 5 * span.mean(0)
     base, mix = np.empty((classes, span.shape[1])), np.empty((classes, kinds))
     for c in range(classes):

@@ -47,51 +47,6 @@ def _pass(state, pending, beta, wait):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def exposure(hour_of, start, end, edges, clock):  # type: ignore[no-untyped-def]
-    """(N, B) integral of the clock over each bin of age, from start to end of each window, days.
-
-    `hour_of` (N,) is the hour of day at age 0. The last bin has no end.
-    """
-    N, B = len(end), len(edges) - 1
-    found = np.zeros((N, B))
-    for i in range(N):
-        t, b = start[i], 0
-        while t < end[i]:
-            while b < B - 1 and edges[b + 1] <= t:
-                b += 1
-            h, until = _stretch(hour_of[i], t, b, B, edges, end[i])
-            found[i, b] += (until - t) * clock[h]
-            t = until
-    return found
-
-
-@njit(cache=True, nogil=True)
-def by_hour(hour_of, end, edges, rate):  # type: ignore[no-untyped-def]
-    """(24,) integral of the rates (N, B) that falls into each hour of the day."""
-    N, B = rate.shape
-    found = np.zeros(24)
-    for i in range(N):
-        t, b = 0.0, 0
-        while t < end[i]:
-            while b < B - 1 and edges[b + 1] <= t:
-                b += 1
-            h, until = _stretch(hour_of[i], t, b, B, edges, end[i])
-            found[h] += (until - t) * rate[i, b]
-            t = until
-    return found
-
-
-@njit(cache=True, nogil=True)
-def _stretch(hour_of, t, b, B, edges, end):  # type: ignore[no-untyped-def]
-    """The hour of day at age `t`, and until when neither it nor the bin changes."""
-    whole = math.floor(hour_of + t * 24.0 + 1e-9)
-    until = min((whole + 1.0 - hour_of) / 24.0, end)
-    if b < B - 1:
-        until = min(until, edges[b + 1])
-    return int(whole) % 24, max(until, t + 1e-9)
-
-
-@njit(cache=True, nogil=True)
 def volumes(  # type: ignore[no-untyped-def]
     offsets,
     kind,
@@ -119,19 +74,28 @@ def volumes(  # type: ignore[no-untyped-def]
     for i in range(N):
         for c in range(C):
             rate = shape / math.exp(log_volume[i, c])
+            whole = mass[i, c] + rate
             v = volume[i, c]
             for step in range(steps + 1):
-                immigrants, total = 0.0, 0.0
+                immigrants, slope, total = 0.0, 0.0, 0.0
                 for j in range(offsets[i], offsets[i + 1]):
                     own = v * base[c, bin[j]] * mix[c, kind[j]] * clock[hour[j]] + TINY
-                    immigrants += count[j] * own / (own + excited[j])
+                    odds = own / (own + excited[j])
+                    immigrants += count[j] * odds
+                    slope += count[j] * odds * (1.0 - odds)
                     if step == steps:
                         total += count[j] * math.log(own + excited[j])
                 if step == steps:
                     prior = shape * (math.log(v) - log_volume[i, c]) - rate * v
                     found[i, c] = total - v * mass[i, c] + prior
                 else:
-                    v = (immigrants + shape) / (mass[i, c] + rate)
+                    # Newton's step in the logarithm where it is a safe one, else that of EM
+                    bend = whole * v - slope
+                    change = (immigrants + shape - whole * v) / bend if bend > 0.0 else 2.0
+                    if abs(change) <= 1.0:
+                        v *= math.exp(change)
+                    else:
+                        v = (immigrants + shape) / whole
             volume[i, c] = v
     return found
 

@@ -245,7 +245,8 @@ class MambaHawkes(nn.Module):
 
     def fingerprint(self) -> str:
         """A hex digest of all that decides what the process computes."""
-        digest = hashlib.sha256(self.settings.model_dump_json().encode())
+        # latent classes are no part of this process
+        digest = hashlib.sha256(self.settings.model_dump_json(exclude={"classes"}).encode())
         digest.update(json.dumps(self.kinds).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())

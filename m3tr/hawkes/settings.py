@@ -42,7 +42,8 @@ class HawkesSettings(BaseModel):
     classes: int = Field(
         default=6,
         ge=0,
-        description="Latent trajectory classes of an event log (LatentClasses); 0: none.",
+        le=64,
+        description="Latent trajectory classes of an event log (LatentClasses); below 2: none.",
     )
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=64, ge=1, description="Sequences per step.")

@@ -11,6 +11,7 @@ from m3tr.model.queries import Queries
 
 RARE = 0.01  # least probability that content gives a class
 IMPOSSIBLE = -15.0  # least log probability of a class that is told
+CHUNK = 2048  # videos at a time
 
 
 class ClassCovariates:
@@ -84,6 +85,14 @@ class ClassCovariates:
         seen = Histories.of(queries.observed, queries.examples, kinds)
         horizons = np.array(queries.examples["horizon_days"].to_list(), float)
         said = self.prior.predict(content) if said is None else said
+        parts = [
+            self._of(seen.select(rows), horizons[rows], said[rows])
+            for rows in np.split(np.arange(len(seen)), range(CHUNK, len(seen), CHUNK))
+        ]
+        return np.vstack(parts)
+
+    def _of(self, seen: Histories, horizons: np.ndarray, said: np.ndarray) -> np.ndarray:
+        """Covariates of some of the videos: what is computed for each of 96 steps is large."""
         probability = np.maximum(said[:, 1:], RARE)
         prior = Prior(
             np.log(probability / probability.sum(1, keepdims=True)),

@@ -8,7 +8,7 @@ from m3tr.hawkes.histories import Histories
 from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.process import MambaHawkes
 
-MOST = 3000  # videos that EM reads; more would say little more of so few classes
+MOST, MOST_EVENTS = 3000, 2_000_000  # that EM reads; more say little more of so few classes
 FEWEST = 20  # videos a class
 SURE = 2.0  # standard errors of a gain that is none of chance
 
@@ -29,20 +29,24 @@ def fit_classes(whole: Histories, observed: np.ndarray, mhp: MambaHawkes) -> Lat
         Whose kinds, settings and decay rates are taken over.
     """
     settings = mhp.settings
-    classes = min(settings.classes, len(whole) // FEWEST)
-    if classes < 2 or not len(whole.count) or np.mean(whole.count == 1) < 0.5:
+    if not len(whole.count) or np.mean(whole.count == 1) < 0.5:
         return LatentClasses()
-    rows = np.arange(len(whole))
-    if len(rows) > MOST:
-        rows = np.sort(np.random.default_rng(settings.seed).permutation(rows)[:MOST])
+    order = np.random.default_rng(settings.seed).permutation(len(whole))[:MOST]
+    rows = np.sort(order[np.cumsum(np.diff(whole.offsets)[order]) <= MOST_EVENTS])
+    classes = min(settings.classes, len(rows) // FEWEST)
+    if classes < 2:
+        return LatentClasses()
     return LatentClasses().fit(
         whole.select(rows), observed[rows], classes, len(mhp.kinds), mhp.beta.numpy(), settings.seed
     )
 
 
-def lower(errors: np.ndarray, others: np.ndarray) -> bool:
-    """Whether squared errors (N,) are lower than others of the same videos, beyond chance."""
-    gain = others**2 - errors**2
+def lower(errors: np.ndarray, others: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether squared errors (N,) are lower than others of the same videos, beyond chance.
+
+    Videos of one of the `groups` (N,) err together: chance is that of whole groups.
+    """
+    gain = np.bincount(np.unique(groups, return_inverse=True)[1], others**2 - errors**2)
     return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 

@@ -44,8 +44,7 @@ def fit(
     seed: int,
     held_out: Iterable[str] = (),
     also: Sequence[Queries] = (),
-    classes: LatentClasses | None = None,
-    whole: Histories | None = None,
+    latent: tuple[LatentClasses, Histories] | None = None,
 ) -> tuple[Forecaster, dict[str, Any]]:
     """Fit a forecaster (docs/model.md, section 5).
 
@@ -68,10 +67,9 @@ def fit(
         test split; those of validation always count as such.
     also : sequence of Queries
         Training videos at other ages, with labels (`ages.at_other_ages`).
-    classes : LatentClasses, optional
-        Fitted on training videos (`classes.fit_classes`).
-    whole : Histories, optional
-        Of `train`, up to the last horizon; needed with `classes`.
+    latent : (LatentClasses, Histories), optional
+        Classes fitted on training videos (`classes.fit_classes`), and the histories of all of
+        `train`, in their order, up to the last horizon.
 
     Returns
     -------
@@ -91,10 +89,10 @@ def fit(
     forecaster.held_out = np.sort(as_digests(pl.Series([*apart], dtype=pl.String)))
     rows = [train, *also]
     said: list[np.ndarray | None] = [None for _ in rows]
-    if classes is not None and whole is not None and len(classes):
-        forecaster.classes = ClassCovariates(classes)
-        by_content = content.transform(train.videos, train.features)
-        of_training = forecaster.classes.fit(whole, by_content, fold_groups(train.videos), seed)
+    if latent is not None and len(latent[0]):
+        forecaster.classes = ClassCovariates(latent[0])
+        own = content.transform(train.videos, train.features)
+        of_training = forecaster.classes.fit(latent[1], own, fold_groups(train.videos), seed)
         place = {video: i for i, video in enumerate(train.examples["video_id"])}
         said = [of_training[[place[v] for v in part.examples["video_id"]]] for part in rows]
     x_ages = [forecaster.covariates(part, own) for part, own in zip(rows, said, strict=True)]
@@ -105,7 +103,8 @@ def fit(
     if told := forecaster.classes.width(y.shape[1]):
         # by the training split alone: classes that tell nothing new are only noise
         without = out_of_fold(X_all[:, :-told], y_all, groups, seed, weight)
-        if not lower((y - base_all[: len(y)])[:, -1], (y - without[: len(y)])[:, -1]):
+        last = (y - base_all[: len(y)])[:, -1], (y - without[: len(y)])[:, -1]
+        if not lower(*last, groups[: len(y)]):
             forecaster.classes = ClassCovariates()
             x_ages = [x[:, :-told] for x in x_ages]
             X_all, base_all = np.vstack(x_ages), without

@@ -28,7 +28,7 @@ def test_it_learns_steps_of_both_parts(steps):
 def test_its_seed_decides(steps):
     train, test = steps(100, 0), steps(20, 1)
     one, same, other = (
-        ExtraTrees(seed).fit(train, train, "increment").predict(test) for seed in (3, 3, 4)
+        ExtraTrees(seed=seed).fit(train, train, "increment").predict(test) for seed in (3, 3, 4)
     )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)

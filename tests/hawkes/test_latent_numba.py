@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from m3tr.hawkes.latent import bins, hours
-from m3tr.hawkes.latent_numba import by_hour, excitation, exposure, immigrants, volumes
+X
 from tests.hawkes.trajectories import (
     excited,
     immigrant_rate,
