@@ -6,31 +6,23 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from m3tr.hawkes import latent
+from m3tr.hawkes.daily import exposure
 from m3tr.hawkes.histories import Histories
-from m3tr.hawkes.latent import SHAPE, LatentClasses, Prior, age_bins, radius
+from m3tr.hawkes.latent import SHAPE, LatentClasses, Prior, age_bins
+from m3tr.hawkes.latent_numba import excitation, volumes
 from tests.hawkes.trajectories import (
     END,
     KINDS,
     SEEN,
+    VIDEOS,
     integral,
     jumps,
     log_joint,
+    places_of,
     random_histories,
     random_process,
     truth,
-    with_ages,
-    world,
 )
-
-VIDEOS = 260
-
-
-@pytest.fixture(scope="module")
-def simulated():
-    """Feedback with ages, examples and true classes."""
-    feedback, examples, of = world(VIDEOS, seed=11)
-    return with_ages(feedback, examples), examples, of
-
 
 @pytest.fixture(scope="module")
 def whole(simulated):
@@ -58,29 +50,25 @@ def order(fitted, whole, simulated):
     return linear_sum_assignment(-common)[1]
 
 
-@pytest.fixture(scope="module")
-def young(simulated):
-    rows, examples, _ = simulated
-    return Histories.of(rows, examples, KINDS)
-
-
 def log_likelihood(process: LatentClasses, h: Histories) -> float:
     """Of whole histories, a video: at the likeliest volumes, the excitation's integral included."""
-    from m3tr.hawkes.latent_numba import excitation, exposure, volumes
-
     a = process.arrays
     volume = np.tile(np.exp(a["log_volume"]), (len(h), 1))
     pull = excitation(h.offsets, h.time, h.kind, h.count, jumps(process), a["beta"])
     span = exposure(h.hour, np.zeros(len(h)), h.end, a["edges"], a["clock"])
     joint = volumes(
-        h.offsets, h.kind, h.count, latent.bins(h.time, a["edges"]),
-        latent.hours(h.time, h.hour[h.video]), pull, span @ a["base"].T, a["base"], a["mix"],
-        a["clock"], np.tile(a["log_volume"], (len(h), 1)), SHAPE, 200, volume,
+        h.offsets, h.kind, h.count, *places_of(process, h), pull, span @ a["base"].T, a["base"],
+        a["mix"], a["clock"], np.tile(a["log_volume"], (len(h), 1)), SHAPE, 200, volume,
     )  # fmt: skip
     reach = -np.expm1(-a["beta"][:, None] * (h.end[h.video] - h.time)) * h.count
     children = (a["alpha"].sum(1)[:, h.kind] * reach).sum()
     total = np.logaddexp.reduce(joint + a["log_class"], 1).sum()
     return float((total - children) / len(h))
+
+
+def radius(alpha: np.ndarray) -> float:
+    """The branching ratio."""
+    return float(np.abs(np.linalg.eigvals(alpha.sum(0))).max())
 
 
 # EM

@@ -9,38 +9,19 @@ import pytest
 from scipy.linalg import expm
 
 from m3tr.hawkes import latent
-from m3tr.hawkes.histories import Histories
 from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.simulate import simulate_counts
 from tests.hawkes.trajectories import (
     END,
-    KINDS,
     SEEN,
+    VIDEOS,
     immigration,
     integral,
     jumps,
     random_histories,
     random_process,
     truth,
-    with_ages,
-    world,
 )
-
-VIDEOS = 150
-
-
-@pytest.fixture(scope="module")
-def simulated():
-    """Feedback with ages, examples and true classes."""
-    feedback, examples, of = world(VIDEOS, seed=21)
-    return with_ages(feedback, examples), examples, of
-
-
-@pytest.fixture(scope="module")
-def young(simulated):
-    rows, examples, _ = simulated
-    return Histories.of(rows, examples, KINDS)
-
 
 def constant(alpha: np.ndarray, beta: np.ndarray, mix: np.ndarray) -> LatentClasses:
     """One class of immigration that is always the same."""

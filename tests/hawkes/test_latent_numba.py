@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from m3tr.hawkes.latent import bins, hours
-X
+from m3tr.hawkes.latent_numba import excitation, immigrants, volumes
 from tests.hawkes.trajectories import (
     excited,
     immigrant_rate,
@@ -13,6 +12,7 @@ from tests.hawkes.trajectories import (
     jumps,
     log_joint,
     one,
+    places_of,
     random_histories,
     random_process,
 )
@@ -39,7 +39,7 @@ def of(process, *names):
 
 @pytest.fixture(scope="module")
 def places(process, h):
-    return bins(h.time, process.arrays["edges"]), hours(h.time, h.hour[h.video])
+    return places_of(process, h)
 
 
 @pytest.fixture(scope="module")
@@ -63,40 +63,6 @@ def test_events_at_one_time_do_not_excite_each_other(process):
     time, kind = np.array([0.5, 0.5, 0.5]), np.array([0, 1, 2])
     args = np.array([0, 3]), time, kind, np.full(3, 7.0)
     assert not excitation(*args, jumps(process), process.arrays["beta"]).any()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.37])
-def test_exposure_is_the_integral_of_the_clock_over_each_bin(process, h, share):
-    edges, clock = of(process, "edges", "clock")
-    start = share * h.end
-    found = exposure(h.hour, start, h.end, edges, clock)
-    for i in range(N):
-        step = (h.end[i] - start[i]) / 200_000
-        middle = start[i] + (np.arange(200_000) + 0.5) * step
-        weight = clock[np.floor(h.hour[i] + 24 * middle).astype(int) % 24] * step
-        place = np.clip(np.searchsorted(edges, middle) - 1, 0, len(edges) - 2)
-        expected = np.bincount(place, weight, len(edges) - 1)
-        np.testing.assert_allclose(found[i], expected, atol=1e-4)
-    assert (found[h.end < 1.5, -1] == 0).all()
-
-
-def test_exposure_of_an_even_clock_is_the_length_of_the_window(h, process):
-    edges, nothing = process.arrays["edges"], np.zeros(N)
-    found = exposure(h.hour, nothing, h.end, edges, np.ones(24))
-    np.testing.assert_allclose(found.sum(1), h.end, atol=1e-7)
-    assert not exposure(h.hour, h.end, h.end, edges, np.ones(24)).any()
-
-
-def test_by_hour_is_the_integral_of_the_rates_over_each_hour_of_day(process, h):
-    edges = process.arrays["edges"]
-    rate = np.random.default_rng(0).uniform(0.5, 2, (N, len(edges) - 1))
-    expected = np.zeros(24)
-    for i in range(N):
-        middle = (np.arange(200_000) + 0.5) / 200_000 * h.end[i]
-        place = np.clip(np.searchsorted(edges, middle) - 1, 0, len(edges) - 2)
-        hour = np.floor(h.hour[i] + 24 * middle).astype(int) % 24
-        expected += np.bincount(hour, rate[i, place] * h.end[i] / 200_000, 24)
-    np.testing.assert_allclose(by_hour(h.hour, h.end, edges, rate), expected, atol=3e-4)
 
 
 def test_the_hour_and_bin_of_events_are_those_of_the_integrals(process, h, places):

@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 
 from m3tr.hawkes.histories import Histories
-from m3tr.hawkes.latent import LatentClasses
+from m3tr.hawkes.latent import LatentClasses, bins
 from m3tr.hawkes.simulate import simulate
 
 KINDS = ["view", "like"]
 END, SEEN = 4.0, 1.0  # days: the last horizon, the age of observation
+VIDEOS = 260  # of the fixtures
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -133,6 +134,12 @@ def one(h: Histories, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times, kinds and counts of video `i`."""
     part = slice(h.offsets[i], h.offsets[i + 1])
     return h.time[part], h.kind[part], h.count[part]
+
+
+def places_of(process: LatentClasses, h: Histories) -> tuple[np.ndarray, np.ndarray]:
+    """Bin and hour of day of each event."""
+    hour = np.floor(h.hour[h.video] + 24 * h.time).astype(int) % 24
+    return bins(h.time, process.arrays["edges"]), hour
 
 
 def excited(process: LatentClasses, h: Histories, i: int) -> np.ndarray:

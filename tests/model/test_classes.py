@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from m3tr.data.windows import observed
 from m3tr.features.store import Features
 from m3tr.hawkes.latent import LatentClasses
+from m3tr.model import classes
 from m3tr.model.classes import IMPOSSIBLE, ClassCovariates
 from m3tr.model.queries import Queries
 from m3tr.training.classes import whole_histories
@@ -42,8 +43,8 @@ GROUP = np.arange(VIDEOS) % GROUPS
 @pytest.fixture(scope="module")
 def fitted(whole, content):
     """The covariates, and what the training rows are told."""
-    classes = ClassCovariates(truth())
-    return classes, classes.fit(whole, content, GROUP, seed=0)
+    covariates = ClassCovariates(truth())
+    return covariates, covariates.fit(whole, content, GROUP, seed=0)
 
 
 def queries_of(feedback: pl.DataFrame, examples: pl.DataFrame) -> Queries:
@@ -114,6 +115,18 @@ def test_later_feedback_changes_nothing(fitted, tables, queries, content):
     assert not np.array_equal(fitted[0].of(queries_of(seen, examples), KINDS, content), one)
 
 
+def test_they_do_not_depend_on_how_many_are_computed_at_once(
+    fitted, queries, content, monkeypatch
+):
+    one = fitted[0].of(queries, KINDS, content), fitted[0].of(queries, KINDS, content, fitted[1])
+    for chunk in (1, 7, VIDEOS - 1, VIDEOS):
+        monkeypatch.setattr(classes, "CHUNK", chunk)
+        two = fitted[0].of(queries, KINDS, content)
+        np.testing.assert_allclose(two, one[0], rtol=1e-12, atol=1e-12)
+        told = fitted[0].of(queries, KINDS, content, fitted[1])
+        np.testing.assert_allclose(told, one[1], rtol=1e-12, atol=1e-12)
+
+
 def test_stored_and_read_again_they_are_the_same_to_the_bit(fitted, queries, content, tmp_path):
     save_file(fitted[0].arrays, tmp_path / "classes.safetensors")
     again = ClassCovariates.from_arrays(load_file(tmp_path / "classes.safetensors"))
@@ -132,12 +145,12 @@ def test_without_a_process_there_are_none(process, queries, content):
 
 
 def test_a_training_row_is_told_what_others_taught(fitted, content, queries):
-    classes, said = fitted
-    inside = classes.prior.predict(content)
+    covariates, said = fitted
+    inside = covariates.prior.predict(content)
     assert said.shape == inside.shape == (VIDEOS, 1 + C)
     assert (np.abs(said - inside).max(1) > 1e-6).all()
-    of = classes.of(queries, KINDS, content, said)
-    assert not np.allclose(of, classes.of(queries, KINDS, content))
+    of = covariates.of(queries, KINDS, content, said)
+    assert not np.allclose(of, covariates.of(queries, KINDS, content))
 
 
 def test_what_a_row_is_told_does_not_depend_on_its_own_outcome(fitted, tables, content):

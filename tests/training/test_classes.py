@@ -1,5 +1,8 @@
 """When latent classes are fitted, on what, and when they are not."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -78,12 +81,74 @@ def test_a_seed_gives_one_result_and_files_keep_it(whole, tmp_path):
     assert len(LatentClasses.from_arrays(load_file(tmp_path / "none.safetensors"))) == 0
 
 
-def test_of_very_many_videos_some_are_read(whole, monkeypatch):
-    monkeypatch.setattr(training, "MOST", 60)
-    some = fit(whole, process())
-    chosen = np.sort(np.random.default_rng(0).permutation(VIDEOS)[:60])
-    alone = fit(whole.select(chosen), process())
-    assert all(np.array_equal(some.arrays[name], alone.arrays[name]) for name in some.arrays)
+@pytest.fixture
+def few(whole, monkeypatch):
+    """Twelve videos, which are enough for two classes here."""
+    monkeypatch.setattr(training, "FEWEST", 2)
+    return whole.select(np.arange(12))
+
+
+def read_of(h, mhp) -> np.ndarray:
+    """Which videos the fit reads: with other counts of theirs it is another."""
+    usual = fit(h, mhp).arrays
+
+    def differs(i: int) -> bool:
+        found = fit(doubled(h, [i]), mhp).arrays
+        return any(not np.array_equal(found[name], usual[name]) for name in usual)
+
+    return np.flatnonzero([differs(i) for i in range(len(h))])
+
+
+def doubled(h, videos):
+    return replace(h, count=np.where(np.isin(h.video, videos), 2 * h.count, h.count))
+
+
+@pytest.mark.parametrize("most", [8, 11, 12, 40])
+def test_of_very_many_videos_some_are_read(few, monkeypatch, most):
+    monkeypatch.setattr(training, "MOST", most)
+    assert len(read_of(few, process(classes=2))) == min(most, 12)
+
+
+def test_of_videos_with_very_many_events_some_are_read(few, monkeypatch):
+    events = np.diff(few.offsets)
+    monkeypatch.setattr(training, "MOST_EVENTS", int(events.sum()))
+    assert len(read_of(few, process(classes=2))) == 12
+    monkeypatch.setattr(training, "MOST_EVENTS", most := int(0.8 * events.sum()))
+    read = read_of(few, process(classes=2))
+    assert most - events.max() < events[read].sum() <= most
+
+
+def test_videos_that_are_not_read_change_nothing(few, monkeypatch):
+    monkeypatch.setattr(training, "MOST", 8)
+    read = read_of(few, process(classes=2))
+    others = np.setdiff1d(np.arange(12), read)
+    one, two = (fit(h, process(classes=2)).arrays for h in (few, doubled(few, others)))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert read.tolist() != read_of(few, process(classes=2, seed=1)).tolist()
+
+
+def test_as_many_classes_are_fitted_as_the_videos_that_are_read_allow(whole, monkeypatch):
+    for most, classes in ((60, 3), (59, 2), (39, 0)):
+        monkeypatch.setattr(training, "MOST", most)
+        assert len(fit(whole, process(classes=6))) == classes
+
+
+def test_mostly_silent_videos_are_fitted_without_a_warning(whole):
+    """Where few grew, fewer classes differ than are asked for."""
+    loud = whole.offsets[5]
+    offsets = np.minimum(whole.offsets, loud)
+    silent = replace(
+        whole, offsets=offsets, time=whole.time[:loud], kind=whole.kind[:loud],
+        count=whole.count[:loud],
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for h in (silent, whole.select(np.arange(50))):
+            found = fit(h, process(classes=4))
+            assert all(np.isfinite(array).all() for array in found.arrays.values())
+            assert np.isfinite(found.read(h).log_class).all()
+    same = replace(silent, time=np.full(loud, 2.0))
+    assert 1 <= len(fit(same, process(classes=4))) <= 4
 
 
 def test_whole_histories_end_at_the_last_horizon(tables):
@@ -117,10 +182,34 @@ def test_errors_are_lower_only_beyond_chance(gain, says):
     rng = np.random.default_rng(1)
     before, other = rng.normal(size=(2, 200))
     after = (1 - gain) * before + 0.1 * other
-    assert lower(after, before) == says
+    assert lower(after, before, np.arange(200)) == says
+
+
+def test_gains_of_many_videos_of_one_creator_are_chance():
+    """As gains of as many creators they are none."""
+    rng = np.random.default_rng(2)
+    before = rng.normal(size=200)
+    after = np.where(np.arange(200) < 100, 0.5, 1.0) * before
+    one = np.maximum(np.arange(200), 99)  # the first hundred are of one creator
+    assert lower(after, before, np.arange(200)) and not lower(after, before, one)
+    pairs = np.arange(200) // 2
+    assert lower(after, before, pairs)
+
+
+def test_names_of_groups_and_the_order_of_videos_are_irrelevant():
+    rng = np.random.default_rng(3)
+    before = rng.normal(size=120)
+    after, group = before * rng.uniform(0.5, 1.2, 120), rng.integers(0, 30, 120)
+    order = rng.permutation(120)
+    says = [
+        lower(scale * after, before, group) == lower(scale * after[order], before[order], names)
+        for scale in (0.8, 1.0, 1.2)
+        for names in (group[order], -7 * group[order] - 3)
+    ]
+    assert all(says)
 
 
 def test_errors_are_not_lower_than_themselves():
     errors = np.random.default_rng(0).normal(size=50)
-    assert not lower(errors, errors)
-    assert not lower(np.zeros(3), np.zeros(3))
+    assert not lower(errors, errors, np.arange(50))
+    assert not lower(np.zeros(3), np.zeros(3), np.arange(3))
