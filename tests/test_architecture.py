@@ -174,17 +174,41 @@ def test_tests_are_no_package():
     assert not (ROOT / "tests" / "__init__.py").exists()
 
 
-def test_every_setting_a_stage_reads_is_a_parameter_of_its_dvc_stage() -> None:
+def stages() -> dict[str, tuple[ast.FunctionDef, dict]]:
+    """Function and entry in dvc.yaml of every stage."""
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     tree = ast.parse((ROOT / "m3tr" / "stages.py").read_text())
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
-    for stage, entry in graph.items():
+    return {name: (functions[name], entry) for name, entry in graph.items()}
+
+
+def test_every_setting_a_stage_reads_is_a_parameter_of_its_dvc_stage() -> None:
+    for stage, (function, entry) in stages().items():
         read = {
             ast.unparse(node).removeprefix("params.")
-            for node in ast.walk(functions[stage])
+            for node in ast.walk(function)
             if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("params.")
         }
         for setting in read:
             named = [p for p in entry["params"] if (setting + ".").startswith(p + ".")]
             below = [p for p in entry["params"] if p.startswith(setting + ".")]
             assert named or below, f"{stage} reads {setting}, which dvc.yaml does not name"
+
+
+def test_every_module_a_stage_imports_is_a_dependency_of_its_dvc_stage() -> None:
+    """By itself or by its folder; what all stages share (m3tr.workspace) is imported above them."""
+    for stage, (function, entry) in stages().items():
+        imports = [n for n in ast.walk(function) if isinstance(n, ast.ImportFrom)]
+        used = {f for node in imports for name in node.names if (f := file_of(node, name.name))}
+        assert used, stage
+        for file in used:
+            covered = any(file.is_relative_to(dep) for dep in entry["deps"])
+            assert covered, f"{stage} imports {file}, on which it does not depend in dvc.yaml"
+
+
+def file_of(node: ast.ImportFrom, name: str) -> Path | None:
+    """The file of ours that an import reads, or none."""
+    module = Path(*(node.module or "").split("."))
+    parts = (module / f"{name}.py", module.with_suffix(".py"), module / "__init__.py")
+    ours = module.parts[:1] == ("m3tr",)
+    return next((f for f in parts if ours and (ROOT / f).is_file()), None)
