@@ -3,18 +3,20 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment, minimize_scalar
 
 from m3tr.hawkes import latent
 from m3tr.hawkes.daily import exposure
 from m3tr.hawkes.histories import Histories
-from m3tr.hawkes.latent import SHAPE, LatentClasses, Prior, age_bins
+from m3tr.hawkes.latent import SHAPE, SHORTEST, LatentClasses, Prior, age_bins
 from m3tr.hawkes.latent_numba import excitation, volumes
+from m3tr.hawkes.simulate import simulate
 from tests.hawkes.trajectories import (
     END,
     KINDS,
     SEEN,
     VIDEOS,
+    immigrant_rate,
     integral,
     jumps,
     log_joint,
@@ -147,6 +149,52 @@ def test_bins_are_finer_where_events_are(whole):
     assert before.max() < 2 * before.min() + 5
 
 
+def bursts(unit: float, n: int = 30) -> Histories:
+    """Videos of a window of so many days, each with fifty events in two short moments."""
+    rng = np.random.default_rng(7)
+    moments = np.array([0.31, 0.62]) * unit
+    times = [np.sort(m + rng.uniform(0, 3 / 86_400, 25) * unit) for _ in range(n) for m in moments]
+    return Histories(
+        50 * np.arange(n + 1), np.concatenate(times), rng.integers(0, 2, 50 * n), np.ones(50 * n),
+        np.full(n, unit), rng.uniform(0, 24, n),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", [1 / 1440, 1.0, 400.0])  # a minute, a day, a year
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.5, 1.0])
+def test_no_bin_is_too_short_for_a_rate(unit, share):
+    """Of bursts within seconds and of windows of a minute; the age of observation is an edge."""
+    h = bursts(unit)
+    edges = age_bins(h, np.full(len(h), share * unit))
+    assert edges[0] == 0 and edges[-1] == unit and share * unit in edges
+    assert np.diff(edges).min() >= min(SHORTEST, (share or 1.0) * unit / 1000)
+    assert len(edges) <= sum(latent.BINS) + 1
+
+
+@pytest.mark.parametrize("unit", [1 / 1440, 1.0, 400.0])
+def test_bursts_are_fitted_and_read(unit):
+    h = bursts(unit)
+    for share in (0.0, 0.5):
+        observed, beta = np.full(len(h), share * unit), np.array([10.0, 1.0]) / unit
+        process = LatentClasses().fit(h, observed, 2, 2, beta, 0)
+        assert all(np.isfinite(array).all() for array in process.arrays.values())
+        reading = process.read(h)
+        assert np.isfinite(reading.log_class).all() and (reading.volume > 0).all()
+        found = process.expected(h, reading.volume, 1.5 * h.end[:, None])
+        assert np.isfinite(found).all() and (found >= 0).all()
+
+
+def test_without_events_there_are_bins_up_to_the_ages():
+    edges = age_bins(silent(3.0), np.full(4, 1.0))
+    assert edges.tolist() == [0.0, 1.0, 3.0]
+
+
+def test_fewer_growths_than_classes_give_fewer_classes():
+    h = silent(3.0, 60)
+    process = LatentClasses().fit(h, np.ones(60), 4, 2, np.array([2.0]), 0)
+    assert len(process) == 1 and process.read(h).log_class.tolist() == [[0.0]] * 60
+
+
 # reading
 
 
@@ -175,6 +223,44 @@ def test_more_of_a_video_tells_more_of_its_class(simulated):
         seen = Histories.of(rows, examples.with_columns(age_days=pl.lit(age)), KINDS)
         said.append(truth().read(seen).log_class[np.arange(VIDEOS), of].mean())
     assert said == sorted(said) and said[-1] > said[0] + 0.3
+
+
+def test_a_reading_is_at_the_likeliest_volume_under_strong_excitation(monkeypatch):
+    """Of hundreds of events, most of them children of others: the steps that are taken suffice."""
+    process, n = random_process(2, 2, seed=4), 12
+    process.arrays["alpha"] *= 0.8 / radius(process.arrays["alpha"])
+    process.arrays["log_volume"] = np.log([20.0, 60.0])
+    h = cascades(process, n)
+    assert np.diff(h.offsets).min() > 200
+    few = process.read(h).volume
+    for prior in (None, process.prior(n)._replace(log_volume=np.full((n, 2), -3.0))):
+        found = process.read(h, prior).volume
+        with monkeypatch.context() as patch:
+            patch.setattr(latent, "STEPS", 2000)
+            best = process.read(h, prior).volume
+        np.testing.assert_allclose(np.log(found), np.log(best), atol=0.01)
+    usual = process.arrays["log_volume"]
+    for i in range(2):
+
+        def minus(log_v: float, i: int = i) -> float:
+            return -log_joint(process, h, i, 1, np.exp(log_v), usual[1], SHAPE)
+
+        mode = minimize_scalar(minus, bounds=(-3, 9), method="bounded", options={"xatol": 1e-5})
+        assert np.log(few[i, 1]) == pytest.approx(mode.x, abs=0.01)
+
+
+def cascades(process: LatentClasses, n: int) -> Histories:
+    """Simulated videos of class 1, of many events."""
+    end, parts = 4.0, []
+    grid = np.arange(0, end, 1 / 24)
+    for i in range(n):
+        rate = 60.0 * immigrant_rate(process, grid + 1 / 48, 0.0, 1)
+        mu = rate[:, None] * process.arrays["mix"][1]
+        parts.append(simulate(grid, mu, jumps(process), process.arrays["beta"], end, i))
+    times, kinds = zip(*parts, strict=True)
+    offsets = np.concatenate([[0], np.cumsum([len(t) for t in times])])
+    time, kind = np.concatenate(times), np.concatenate(kinds)
+    return Histories(offsets, time, kind, np.ones(len(time)), np.full(n, end), np.zeros(n))
 
 
 def test_what_the_prior_excludes_stays_excluded(fitted, young):

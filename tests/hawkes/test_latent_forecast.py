@@ -9,6 +9,7 @@ import pytest
 from scipy.linalg import expm
 
 from m3tr.hawkes import latent
+from m3tr.hawkes.histories import Histories
 from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.simulate import simulate_counts
 from tests.hawkes.trajectories import (
@@ -18,6 +19,7 @@ from tests.hawkes.trajectories import (
     immigration,
     integral,
     jumps,
+    one,
     random_histories,
     random_process,
     truth,
@@ -55,30 +57,59 @@ def test_expected_is_the_closed_form_of_a_hawkes_process(n, used):
         assert found[i] == pytest.approx(settled * lead + (rate - settled) * pull, rel=1e-9)
 
 
+def by_exponential(
+    process: LatentClasses, h: Histories, i: int, volume: float, lead: float, kind: int
+) -> float:
+    """What `constant` expects of video `i`, by the exponential of the whole system."""
+    alpha, beta, mix = (process.arrays[name] for name in ("alpha", "beta", "mix"))
+    M, K = alpha.shape[:2]
+    size = M * K  # states [scale, kind], then the count of `kind`, then 1
+    system, start = np.zeros((size + 2, size + 2)), np.zeros(size + 2)
+    for m in range(M):
+        for k in range(K):
+            row = K * m + k
+            system[row, row] -= beta[m]
+            for other in range(M):
+                for source in range(K):
+                    system[row, K * other + source] += alpha[other, k, source] * beta[other]
+            system[row, -1] = volume * mix[0, k]
+    system[size] = system[kind] + np.eye(size + 2)[kind] * beta[0]  # the intensity itself
+    for time, k, count in zip(*one(h, i), strict=True):
+        for m in range(M):
+            start[K * m + k] += count * math.exp(-beta[m] * (h.end[i] - time))
+    start[-1] = 1
+    return float((expm(system * lead) @ start)[size])
+
+
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_expected_of_several_kinds_is_the_matrix_exponentials(kind):
     process = random_process(1, 3, seed=5)
     alpha, beta, mix = (process.arrays[name] for name in ("alpha", "beta", "mix"))
     process, h, volume, lead = constant(alpha, beta, mix[0]), random_histories(2, 3), 4.0, 1.7
     found = process.expected(h, np.full((2, 1), volume), h.end[:, None] + lead, kind)
-    size = 6  # states [scale, kind], then the count of `kind`, then 1
-    system = np.zeros((size + 2, size + 2))
-    for m in range(2):
-        for k in range(3):
-            row = 3 * m + k
-            system[row, row] -= beta[m]
-            for other in range(2):
-                for source in range(3):
-                    system[row, 3 * other + source] += alpha[other, k, source] * beta[other]
-            system[row, -1] = volume * mix[0, k]
-    system[size] = system[kind] + np.eye(size + 2)[kind] * beta[0]  # the intensity itself
     for i in range(2):
-        start, part = np.zeros(size + 2), slice(*h.offsets[i : i + 2])
-        for time, k, count in zip(h.time[part], h.kind[part], h.count[part], strict=True):
-            for m in range(2):
-                start[3 * m + k] += count * math.exp(-beta[m] * (h.end[i] - time))
-        start[-1] = 1
-        assert found[i, 0, 0] == pytest.approx((expm(system * lead) @ start)[size], rel=1e-9)
+        expected = by_exponential(process, h, i, volume, lead, kind)
+        assert found[i, 0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("lead", [0.01, 1.0, 20.0])
+@pytest.mark.parametrize(
+    "alpha",
+    [
+        [[0.5, 0.4], [0.0, 0.5]],
+        [[0.0, 0.9], [0.0, 0.0]],
+        [[0.5, 0.0], [0.4, 0.5]],
+        [[0.0, 0.0], [0.0, 0.0]],
+    ],
+)
+def test_a_system_without_all_its_eigenvectors_is_solved_too(alpha, lead):
+    """Two kinds that excite themselves alike, and one of them the other."""
+    process = constant(np.array([alpha]), np.array([2.0]), np.array([0.7, 0.3]))
+    h = random_histories(3, kinds=2, seed=4)
+    for kind in (0, 1):
+        found = process.expected(h, np.full((3, 1), 5.0), h.end[:, None] + lead, kind)
+        expected = [by_exponential(process, h, i, 5.0, lead, kind) for i in range(3)]
+        np.testing.assert_allclose(found[:, 0, 0], expected, rtol=1e-6)
 
 
 def test_expected_is_the_mean_of_simulated_continuations(young):
