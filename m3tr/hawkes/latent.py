@@ -155,8 +155,12 @@ class LatentClasses:
     def read(self, seen: Histories, prior: Prior | None = None) -> Reading:
         """Classes and volumes of N videos by what was seen of them, and a prior."""
         prior = self.prior(len(seen)) if prior is None else prior
-        volume = np.exp(prior.log_volume)
-        log_likelihood = self._log_likelihood(seen, *self._met(seen), prior, volume, STEPS)
+        places, excited, span = self._met(seen)
+        # from where all events are immigrants: steps from far below are slow
+        total = np.bincount(seen.video, seen.count, len(seen))[:, None]
+        rate = span @ self.arrays["base"].T + prior.shape / np.exp(prior.log_volume)
+        volume = (total + prior.shape) / rate
+        log_likelihood = self._log_likelihood(seen, places, excited, span, prior, volume, STEPS)
         total = np.logaddexp.reduce(log_likelihood, 1, keepdims=True)
         return Reading(log_likelihood - total, volume)
 

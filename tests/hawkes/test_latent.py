@@ -225,28 +225,41 @@ def test_more_of_a_video_tells_more_of_its_class(simulated):
     assert said == sorted(said) and said[-1] > said[0] + 0.3
 
 
-def test_a_reading_is_at_the_likeliest_volume_under_strong_excitation(monkeypatch):
-    """Of hundreds of events, most of them children of others: the steps that are taken suffice."""
-    process, n = random_process(2, 2, seed=4), 12
-    process.arrays["alpha"] *= 0.8 / radius(process.arrays["alpha"])
-    process.arrays["log_volume"] = np.log([20.0, 60.0])
-    h = cascades(process, n)
-    assert np.diff(h.offsets).min() > 200
-    few = process.read(h).volume
-    for prior in (None, process.prior(n)._replace(log_volume=np.full((n, 2), -3.0))):
-        found = process.read(h, prior).volume
-        with monkeypatch.context() as patch:
-            patch.setattr(latent, "STEPS", 2000)
-            best = process.read(h, prior).volume
-        np.testing.assert_allclose(np.log(found), np.log(best), atol=0.01)
-    usual = process.arrays["log_volume"]
+def test_a_reading_is_at_the_likeliest_volume_under_strong_excitation(exciting):
+    """Of hundreds of events, most of them children of others."""
+    process, h = exciting
+    found, usual = process.read(h).volume, process.arrays["log_volume"]
     for i in range(2):
 
         def minus(log_v: float, i: int = i) -> float:
             return -log_joint(process, h, i, 1, np.exp(log_v), usual[1], SHAPE)
 
         mode = minimize_scalar(minus, bounds=(-3, 9), method="bounded", options={"xatol": 1e-5})
-        assert np.log(few[i, 1]) == pytest.approx(mode.x, abs=0.01)
+        assert np.log(found[i, 1]) == pytest.approx(mode.x, abs=0.01)
+
+
+@pytest.mark.parametrize("log_volume", [-3.0, 0.0, 3.0, 6.0, 9.0])
+@pytest.mark.parametrize("shape", [0.2, 3.0])
+def test_however_far_off_the_prior_was_the_steps_suffice(exciting, monkeypatch, log_volume, shape):
+    """A video may grow a hundredfold of what its content says."""
+    process, h = exciting
+    prior = Prior(process.prior(len(h)).log_class, np.full((len(h), 2), log_volume), shape)
+    found = process.read(h, prior)
+    monkeypatch.setattr(latent, "STEPS", 2000)
+    best = process.read(h, prior)
+    np.testing.assert_allclose(np.log(found.volume), np.log(best.volume), atol=0.01)
+    np.testing.assert_allclose(found.log_class, best.log_class, atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def exciting():
+    """A process near its bound, and twelve of its videos."""
+    process = random_process(2, 2, seed=4)
+    process.arrays["alpha"] *= 0.8 / radius(process.arrays["alpha"])
+    process.arrays["log_volume"] = np.log([20.0, 60.0])
+    h = cascades(process, 12)
+    assert np.diff(h.offsets).min() > 200
+    return process, h
 
 
 def cascades(process: LatentClasses, n: int) -> Histories:
