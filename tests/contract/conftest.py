@@ -64,6 +64,23 @@ def after_clocks(tiny_forecaster) -> Callable[..., pl.DataFrame]:
 
 
 @pytest.fixture
+def with_rows(tiny_forecaster) -> Callable[..., pl.DataFrame]:
+    """`with_rows(shift, count)`: the tiny feedback, and a row of each test video at its clock."""
+    examples = tiny_forecaster.examples.filter(pl.col("split") == "test")
+
+    def add(shift: timedelta, count: int) -> pl.DataFrame:
+        rows = examples.select(
+            "video_id",
+            time=pl.col("observed_at") + shift,
+            kind=pl.lit("view"),
+            count=pl.lit(count, dtype=pl.Int64),
+        )
+        return pl.concat([tiny_forecaster.feedback, rows])
+
+    return add
+
+
+@pytest.fixture
 def every_head(tiny_forecaster, tiny_queries) -> Any:
     """The tiny forecaster with a network and boosted heads that answer to all they are given.
 

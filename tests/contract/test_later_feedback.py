@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from m3tr.data.windows import observed
@@ -78,29 +79,18 @@ def test_nor_a_forecast_by_one_head_alone(every_head, after_clocks):
     assert not any(np.array_equal(a, b) for a, b in combinations(alone, 2))
 
 
-def test_a_row_at_the_clock_does_change_it(tiny_forecaster):
+def test_a_row_at_the_clock_does_change_it(tiny_forecaster, with_rows):
     """The same rewriting one microsecond earlier is seen: the test above can fail."""
-    import polars as pl
-
     examples = tiny_forecaster.examples.filter(pl.col("split") == "test")
+    seen, before = observed(tiny_forecaster.feedback, examples).height, tiny_forecaster.predict()
     for shift, same in ((timedelta(microseconds=1), True), (timedelta(0), False)):
-        rows = examples.select(
-            "video_id",
-            time=pl.col("observed_at") + shift,
-            kind=pl.lit("view"),
-            count=pl.lit(500, dtype=pl.Int64),
-        )
-        more = pl.concat([tiny_forecaster.feedback, rows])
-        assert (
-            observed(more, examples).height == observed(tiny_forecaster.feedback, examples).height
-        ) == same
-        assert tiny_forecaster.predict(feedback=more).equals(tiny_forecaster.predict()) == same
+        more = with_rows(shift, 500)
+        assert (observed(more, examples).height == seen) == same
+        assert tiny_forecaster.predict(feedback=more).equals(before) == same
 
 
 def test_nothing_of_other_videos_changes_a_forecast(tiny_forecaster):
     """A forecast needs the rows of its own videos only; the rest is in the model."""
-    import polars as pl
-
     own = tiny_forecaster.part("test")["video_id"].to_list()
     mine = tiny_forecaster.feedback.filter(pl.col("video_id").is_in(own))
     assert tiny_forecaster.predict(feedback=mine).equals(tiny_forecaster.predict())

@@ -26,6 +26,7 @@ from tests.hawkes.trajectories import (
     truth,
 )
 
+
 @pytest.fixture(scope="module")
 def whole(simulated):
     rows, examples, _ = simulated

@@ -25,6 +25,7 @@ from tests.hawkes.trajectories import (
     truth,
 )
 
+
 def constant(alpha: np.ndarray, beta: np.ndarray, mix: np.ndarray) -> LatentClasses:
     """One class of immigration that is always the same."""
     return LatentClasses.from_arrays(

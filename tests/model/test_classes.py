@@ -115,9 +115,7 @@ def test_later_feedback_changes_nothing(fitted, tables, queries, content):
     assert not np.array_equal(fitted[0].of(queries_of(seen, examples), KINDS, content), one)
 
 
-def test_they_do_not_depend_on_how_many_are_computed_at_once(
-    fitted, queries, content, monkeypatch
-):
+def test_they_do_not_depend_on_how_many_are_computed_at_once(fitted, queries, content, monkeypatch):
     one = fitted[0].of(queries, KINDS, content), fitted[0].of(queries, KINDS, content, fitted[1])
     for chunk in (1, 7, VIDEOS - 1, VIDEOS):
         monkeypatch.setattr(classes, "CHUNK", chunk)

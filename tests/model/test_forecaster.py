@@ -1,18 +1,23 @@
 """The forecaster as its users meet it: two tables in, forecasts out, one folder."""
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from safetensors.numpy import load_file
 
 from m3tr.errors import InputError
 from m3tr.features.extract import extract
 from m3tr.features.store import Features
+from m3tr.hawkes.process import MambaHawkes
+from m3tr.memory.bank import Bank
 from m3tr.model.blend import Blend
 from m3tr.model.forecaster import Forecaster
 from m3tr.quantiles import LEVELS
@@ -53,6 +58,35 @@ def test_what_was_trained_is_what_is_loaded(tiny_forecaster, tiny_queries):
     for m, key in keys.content.items():
         assert np.allclose(key[order], f.bank.keys.content[m], atol=1e-6)
     assert np.allclose(keys.trajectory[order], f.bank.keys.trajectory, atol=1e-6)
+
+
+def test_a_model_of_before_the_latent_classes_forecasts_as_it_did(
+    tiny_forecaster, forecasts, tmp_path
+):
+    """Its arrays and its process know nothing of them."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_forecaster.folder, folder)
+    assert not any(name.startswith("classes/") for name in load_file(folder / "arrays.safetensors"))
+    file = folder / "mhp" / "hawkes.json"
+    about = json.loads(file.read_text())
+    del about["settings"]["classes"]
+    file.write_text(json.dumps(about))
+    again = Forecaster.load(folder)
+    assert len(again.classes.process) == 0
+    made_with = {"mhp": fingerprint_of_before(folder / "mhp")}
+    assert again.mhp.fingerprint() == made_with["mhp"]
+    assert len(Bank.open(folder / "bank", made_with)) == len(tiny_forecaster.forecaster.bank)
+    assert replace(tiny_forecaster, forecaster=again).predict().equals(forecasts)
+
+
+def fingerprint_of_before(folder):
+    """As it was computed when the settings had no classes."""
+    about = json.loads((folder / "hawkes.json").read_text())
+    digest = sha256(json.dumps(about["settings"], separators=(",", ":")).encode())
+    digest.update(json.dumps(about["kinds"]).encode())
+    for name, array in sorted(MambaHawkes.load(folder).state_dict().items()):
+        digest.update(name.encode() + array.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def test_no_model_is_one_sentence(tmp_path):
