@@ -32,3 +32,9 @@ def test_its_seed_decides(steps):
     )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_threads_change_nothing(steps):
+    train, test = steps(100, 0), steps(20, 1)
+    one, two = (ExtraTrees(n).fit(train, train, "increment").predict(test) for n in (1, 2))
+    assert np.array_equal(one, two)

@@ -67,9 +67,10 @@ def test_later_rows_other_kinds_and_other_videos_are_left_out(examples):
     assert same(Histories.of(rows(*LEFT_OUT, *EVENTS), examples, kinds), expected)
 
 
-def test_an_event_at_the_end_is_seen(examples):
-    h = Histories.of(rows(("a", 0.5, "view", 1)), examples, ["view"])
-    assert h.offsets.tolist() == [0, 0, 0, 1]
+def test_an_event_at_the_end_is_seen_and_none_that_is_later_by_anything(examples):
+    after = float(np.nextafter(0.5, 1))
+    h = Histories.of(rows(("a", 0.5, "view", 1), ("a", after, "view", 2)), examples, ["view"])
+    assert h.offsets.tolist() == [0, 0, 0, 1] and h.count.tolist() == [1]
 
 
 @pytest.mark.parametrize("seed", range(5))
