@@ -48,8 +48,8 @@ def overview(tasks: Mapping[str, Any], rows: Sequence[str]) -> str:
         )
         lines.append([bold(row), information, *(pm(t["rows"].get(row)) for t in tasks.values())])
     text = (
-        "–: there the row is M3TR itself, whose videos have no feedback yet at publication, or the "
-        "truth is not known.\n\n"
+        "–: there the row was left out, is M3TR itself (at publication no video has feedback), or "
+        "the truth is not known.\n\n"
     )
     return section("nMSE, all tasks", text + table(["row", "set", *tasks], lines))
 
