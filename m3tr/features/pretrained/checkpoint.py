@@ -81,8 +81,12 @@ class Checkpoint:
             Where a pass does not fit the GPU's memory.
         """
         method = getattr(self.model, TOWERS[self.modality][0]) if self.two_towers else self.model
+        # oneDNN's bfloat16 convolutions over time go wrong on processors with AMX
+        wrong = (self.modality, self.device.type, self.dtype) == ("audio", "cpu", torch.bfloat16)
+        onednn = torch.backends.mkldnn
         try:
-            return method(**inputs)
+            with onednn.flags(enabled=onednn.enabled and not wrong):
+                return method(**inputs)
         except torch.OutOfMemoryError:
             raise InputError(
                 f"params.yaml: a pass of features.{self.modality}.encoder '{self.name}' does not "
