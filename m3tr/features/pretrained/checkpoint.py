@@ -5,6 +5,7 @@ is never run. Whatever is wrong becomes one sentence that names the setting.
 """
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,8 @@ class Checkpoint:
         method = getattr(self.model, TOWERS[self.modality][0]) if self.two_towers else self.model
         # oneDNN's bfloat16 convolutions over time go wrong on processors with AMX
         wrong = (self.modality, self.device.type, self.dtype) == ("audio", "cpu", torch.bfloat16)
-        onednn = torch.backends.mkldnn
         try:
-            with onednn.flags(enabled=onednn.enabled and not wrong):
+            with torch.backends.mkldnn.flags(enabled=False) if wrong else nullcontext():
                 return method(**inputs)
         except torch.OutOfMemoryError:
             raise InputError(
