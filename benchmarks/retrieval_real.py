@@ -22,7 +22,7 @@ import polars as pl
 
 from benchmarks.workspaces import repeated, settings_of, workspace_of, write_settings
 from m3tr.config import read_params
-from m3tr.data.splits import creators
+from m3tr.data.splits import groups_of
 from m3tr.errors import InputError
 from m3tr.evaluation.bootstrap import Bootstrap, interval
 from m3tr.evaluation.metrics import nmse, src
@@ -152,7 +152,7 @@ def read_world(workspace: Path) -> World:
     likelihood, y = maker.keys(x_s, content), np.array(examples["increment"].to_list(), float)
     start = time.perf_counter()
     [figures] = maker.learn(
-        x_s[train], None, y[train], creators(told)[train], params.seed
+        x_s[train], None, y[train], groups_of(told)[train], params.seed
     ).values()  # fmt: skip
     return World(
         examples,

@@ -5,7 +5,7 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from m3tr.data.splits import creators
+from m3tr.data.splits import groups_of
 
 IDENTITY = ("title", "creator_id", "media")
 
@@ -78,13 +78,13 @@ def near_duplicates(videos: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def kindred(videos: pl.DataFrame) -> np.ndarray:
-    """Groups (N,) of videos of one creator or near-duplicates of each other, closed."""
+def kindred(videos: pl.DataFrame, column: str = "creator_id") -> np.ndarray:
+    """Groups (N,) of videos of one creator (or group of `column`) or near-duplicates, closed."""
     n = videos.height
     copies = videos.select("video_id").join(
         near_duplicates(videos), on="video_id", maintain_order="left"
     )["group"]
-    one, two = creators(videos), copies.to_numpy()
+    one, two = groups_of(videos, column), copies.to_numpy()
     node = np.concatenate([n + one, 2 * n + two])
     graph = coo_array((np.ones(2 * n), (np.tile(np.arange(n), 2), node)), shape=(3 * n, 3 * n))
     return connected_components(graph, directed=False)[1][:n]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from m3tr.data.splits import creators
+from m3tr.data.splits import groups_of
 
 FOLDS = 5
 CLIP = 4.0  # standard deviations: a far outlier must not drag a linear forecast with it
@@ -82,9 +82,9 @@ def out_of_fold(
     return forecast
 
 
-def fold_groups(videos: pl.DataFrame) -> np.ndarray:
-    """What no fold may cut, (N,): creators, or videos where all are of one creator."""
-    groups = creators(videos)
+def fold_groups(videos: pl.DataFrame, column: str = "creator_id") -> np.ndarray:
+    """What no fold may cut, (N,): groups of the column, or videos where all are of one group."""
+    groups = groups_of(videos, column)
     if len(np.unique(groups)) == 1:
         return np.unique(videos["video_id"].to_numpy(), return_inverse=True)[1]
     return groups

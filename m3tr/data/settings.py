@@ -156,6 +156,11 @@ class TaskSettings(_Settings):
     observed_until: Clock | None = None
     seed: int = 7
 
+    @property
+    def kept_whole(self) -> str:
+        """Column of the videos table whose groups no fold of the training videos may cut."""
+        return "creator_id" if self.group_by in (None, "video_id") else str(self.group_by)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         written = [format_duration(h) for h in self.horizons]

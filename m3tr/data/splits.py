@@ -152,8 +152,8 @@ def _empty_split(name: str, n: int, figures: dict[str, Any], task: TaskSettings)
     )
 
 
-def creators(videos: pl.DataFrame) -> np.ndarray:
-    """Number (N,) of each video's creator, or of itself without one: what no fold may cut."""
-    own = videos["creator_id"] if "creator_id" in videos.columns else videos["video_id"]
+def groups_of(videos: pl.DataFrame, column: str = "creator_id") -> np.ndarray:
+    """Number (N,) of each video's group, or of itself without one: what no fold may cut."""
+    own = videos[column].cast(pl.String) if column in videos.columns else videos["video_id"]
     names = own.fill_null(videos["video_id"]).to_numpy()
     return np.unique(names, return_inverse=True)[1]

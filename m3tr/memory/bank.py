@@ -22,8 +22,8 @@ import polars as pl
 from m3tr.errors import InputError
 from m3tr.memory import folder
 from m3tr.memory.approximate.settings import IndexSettings
-from m3tr.memory.creators import Creators
 from m3tr.memory.explain import explain
+from m3tr.memory.groups import CREATOR, Groups
 from m3tr.memory.identity import Identities
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
@@ -266,10 +266,16 @@ class Bank:
         """Lookup of items that are the same video as another."""
         return Identities([s.identity for s in self.segments])
 
+    def groups(self, column: str = CREATOR) -> Groups:
+        """Lookup of the items of a creator, or of another group."""
+        if column not in self._groups:
+            self._groups[column] = Groups(self.items, column)
+        return self._groups[column]
+
     @cached_property
-    def creators(self) -> Creators:
-        """Lookup of the items of a creator."""
-        return Creators(self.items)
+    def _groups(self) -> dict[str, Groups]:
+        """Lookups that were asked for: to read all names anew at each forecast would be slow."""
+        return {}
 
     def alike(self, videos: pl.DataFrame) -> list[np.ndarray]:
         """Per video the positions of itself and its near-duplicates, which it may not be shown."""

@@ -7,6 +7,7 @@ import numpy as np
 from m3tr.data.ridge import BaseForecast, out_of_fold
 from m3tr.hawkes.histories import Histories
 from m3tr.hawkes.latent import LatentClasses, Prior
+from m3tr.model.arrays import arrays_of, joined
 from m3tr.model.queries import Queries
 
 RARE = 0.01  # least probability that content gives a class
@@ -115,21 +116,14 @@ class ClassCovariates:
         """All that was fitted; empty without a process."""
         if not len(self.process):
             return {}
-        parts = {"process": self.process.arrays, "prior": self.prior.arrays}
-        found = {f"{part}.{k}": v for part, arrays in parts.items() for k, v in arrays.items()}
-        return found | {"shape": np.array([self.shape])}
+        parts = {"process.": self.process.arrays, "prior.": self.prior.arrays}
+        return joined(parts) | {"shape": np.array([self.shape])}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ClassCovariates":
         """What `arrays` held; one that was never fitted where they are empty."""
-
-        def part(name: str) -> dict[str, np.ndarray]:
-            return {
-                k.removeprefix(name + "."): v for k, v in arrays.items() if k.startswith(name + ".")
-            }
-
-        new = cls(LatentClasses.from_arrays(part("process")))
+        new = cls(LatentClasses.from_arrays(arrays_of(arrays, "process.")))
         if arrays:
-            new.prior = BaseForecast.from_arrays(part("prior"))
+            new.prior = BaseForecast.from_arrays(arrays_of(arrays, "prior."))
             new.shape = float(arrays["shape"][0])
         return new

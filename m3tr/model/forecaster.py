@@ -23,7 +23,6 @@ from m3tr.features.store import Features
 from m3tr.forest import Forest
 from m3tr.memory.bank import Bank
 from m3tr.memory.contract import violations
-from m3tr.memory.creators import CREATOR
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
@@ -34,7 +33,14 @@ from m3tr.model.heads import RESIDUAL, BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
-from m3tr.model.remember import as_digests, content_of, content_of_keys, items_of, tell_unread
+from m3tr.model.remember import (
+    as_digests,
+    content_of,
+    content_of_keys,
+    items_of,
+    tell_unknown,
+    tell_unread,
+)
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -42,6 +48,13 @@ if TYPE_CHECKING:
     from m3tr.model.network import M3TRNetwork
 
 EARLIER = 8  # videos of the same creator that are looked at
+FORECASTS = {
+    "video_id": pl.String,
+    "horizon": pl.Int64,
+    **dict.fromkeys(
+        ("horizon_days", "increment", "total", "increment_lo", "increment_hi"), pl.Float64
+    ),
+}
 
 
 @dataclass
@@ -124,10 +137,14 @@ class Forecaster:
         Warns
         -----
         UserWarning
-            Where media or texts cannot be read: the video counts as one that has none.
+            Where media or texts cannot be read: the video counts as one that has none. Where
+            feedback has kinds that the training data did not have: they are left out.
         """
         require(videos, ("video_id", "published_at"), Path("videos"))
         feedback = feedback_table(feedback, Path("feedback"))
+        tell_unknown(feedback, self.mhp.kinds)
+        if videos.is_empty():
+            return pl.DataFrame(schema=FORECASTS)
         queries = self.queries(videos, feedback, observed_at, features)
         inputs = self.inputs(queries, self.retrieve(queries))
         increment = self.forecast_inputs(inputs)
@@ -149,7 +166,8 @@ class Forecaster:
                 "total": np.log2(before + np.exp2(increment)).ravel(),
                 "increment_lo": lo.ravel(),
                 "increment_hi": hi.ravel(),
-            }
+            },
+            FORECASTS,
         )
 
     def queries(
@@ -213,7 +231,7 @@ class Forecaster:
         if not self.bank_settings.retrieve:
             return Neighbours.nobody(len(queries.x_s), EARLIER)
         known_by, withheld = self.known_by(queries), self.withheld(queries)
-        return self.bank.creators.latest(queries.videos, EARLIER, known_by, withheld)
+        return self.bank.groups().latest(queries.videos, EARLIER, known_by, withheld)
 
     def known_by(self, queries: Queries) -> np.ndarray | None:
         """By when an item's outcome must have been known, (N,); None under the random split."""
@@ -221,11 +239,11 @@ class Forecaster:
 
     def withheld(self, queries: Queries) -> list[np.ndarray]:
         """Positions that each query is not shown: its near-duplicates and, where the split keeps
-        creators whole, all of its creator's, since a query of another split has none."""
-        alike = self.bank.alike(queries.videos)
-        if self.task.group_by != CREATOR:
+        groups whole, all of its group's, since a query of another split has none."""
+        alike, column = self.bank.alike(queries.videos), self.task.group_by
+        if column is None:
             return alike
-        own = self.bank.creators.of(queries.videos)
+        own = self.bank.groups(column).of(queries.videos)
         return [np.union1d(a, o) for a, o in zip(alike, own, strict=True)]
 
     def keys(self, queries: Queries) -> tuple[Keys, np.ndarray]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from m3tr.data.ridge import BaseForecast
 from m3tr.errors import InputError
+from m3tr.model.arrays import arrays_of, joined
 from m3tr.quantiles import LEVELS, central, conformal
 
 KNOTS = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)  # of the training forecasts; between them it is linear
@@ -75,7 +76,7 @@ class Intervals:
             logarithm = scale.predict(design)
             typical = np.exp(logarithm - logarithm.mean(0)) * size.mean(0)
             floor = np.maximum(FLOOR * typical, least)
-        self.arrays |= {f"scale.{key}": value for key, value in scale.arrays.items()}
+        self.arrays |= joined({"scale.": scale.arrays})
         self.arrays["bounds"] = np.quantile(logarithm, BOUNDS, axis=0)
         old = errors / self.scale(X, forecast)
         X, forecast, errors = validation
@@ -84,9 +85,8 @@ class Intervals:
 
     def scale(self, X: np.ndarray, forecast: np.ndarray) -> np.ndarray:
         """Typical size of an error of forecasts (N, H) from inputs X (N, D), log2 units, (N, H)."""
-        logarithm = BaseForecast.from_arrays(
-            {k.removeprefix("scale."): v for k, v in self.arrays.items() if k.startswith("scale.")}
-        ).predict(self._design(X, forecast))
+        scale = BaseForecast.from_arrays(arrays_of(self.arrays, "scale."))
+        logarithm = scale.predict(self._design(X, forecast))
         return np.exp(np.clip(logarithm, *self.arrays["bounds"]))
 
     def quantiles(

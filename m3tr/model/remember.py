@@ -1,7 +1,7 @@
 """From matured videos to items of the memory bank: identity, keys and what is remembered."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,9 +35,12 @@ def as_digests(ids: pl.Series) -> np.ndarray:
     return digests(ids, 0)
 
 
-def items_of(examples: pl.DataFrame, videos: pl.DataFrame) -> pl.DataFrame:
-    """Identity of the examples' videos: ids, times, and what tells near-duplicates."""
-    names = [c for c in ("video_id", *IDENTITY) if c in videos.columns]
+def items_of(
+    examples: pl.DataFrame, videos: pl.DataFrame, group_by: str | None = None
+) -> pl.DataFrame:
+    """Identity of the examples' videos: ids, times, what tells near-duplicates, and their group."""
+    known = dict.fromkeys(("video_id", *IDENTITY, group_by))
+    names = [c for c in known if c in videos.columns]
     return examples.select(KEPT).join(
         videos.select(names), on="video_id", how="left", maintain_order="left"
     )
@@ -136,7 +139,7 @@ def matured(
         refuse_held_out(examples.filter(forecaster.holds_out(examples)))
     own = examples.select("video_id").join(videos, on="video_id", maintain_order="left")
     if examples.is_empty():
-        return _nothing(bank, items_of(examples, own))
+        return _nothing(bank, items_of(examples, own, task.group_by))
     if features is None:
         features, unread = content_of(forecaster, own, data_dir or Path())
         tell_unread(unread)
@@ -152,7 +155,7 @@ def matured(
     tokens = forecaster.tokens(queries, x, base)
     for m in tokens.x:
         values |= {f"token.{m}": tokens.x[m], f"mask.{m}": tokens.mask[m]}
-    return Items(items_of(examples, own), keys, _as_remembered(forecaster, values))
+    return Items(items_of(examples, own, task.group_by), keys, _as_remembered(forecaster, values))
 
 
 def ends(feedback: pl.DataFrame) -> datetime:
@@ -217,6 +220,17 @@ def tell_unread(broken: pl.DataFrame) -> None:
         warnings.warn(
             f"{broken.height} media or texts could not be read and count as missing, the first of "
             f"video {first['video_id']}: {first['reason']}: {first['remedy']}",
+            stacklevel=3,
+        )
+
+
+def tell_unknown(feedback: pl.DataFrame, kinds: Sequence[str]) -> None:
+    """Warn of feedback of other kinds than those a model was trained on."""
+    others = sorted({*feedback["kind"]} - {*kinds})
+    if others:
+        warnings.warn(
+            f"feedback of the kind {others[0]!r} is left out: the model was trained on "
+            f"{', '.join(kinds)}; check how it is spelt",
             stacklevel=3,
         )
 

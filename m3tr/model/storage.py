@@ -19,6 +19,7 @@ from m3tr.forest import Forest
 from m3tr.memory.bank import Bank
 from m3tr.memory.keys import KeyMaker
 from m3tr.memory.settings import BankSettings
+from m3tr.model.arrays import arrays_of, joined
 from m3tr.model.blend import Blend
 from m3tr.model.classes import ClassCovariates
 from m3tr.model.heads import TARGETS, BoostedHead
@@ -58,14 +59,11 @@ def save(forecaster: "Forecaster", folder: Path) -> None:
         "boosted": [*f.boosted],
     }
     (partial / "forecaster.json").write_text(json.dumps(state, indent=1))
-    arrays: dict[str, np.ndarray] = {name: getattr(f, name) for name in PLAIN}
-    for name in PARTS:
-        arrays |= {f"{name}/{key}": value for key, value in getattr(f, name).arrays.items()}
+    parts = {f"{name}/": getattr(f, name).arrays for name in PARTS}
     if f.network is not None:
-        weights = {k: v.detach().numpy() for k, v in f.network.state_dict().items()}
-        arrays |= {f"network/{key}": value for key, value in weights.items()}
-    for target, forest in f.forests.items():
-        arrays |= {f"forest {target}/{key}": value for key, value in forest.arrays.items()}
+        parts["network/"] = {k: v.detach().numpy() for k, v in f.network.state_dict().items()}
+    parts |= {f"forest {target}/": forest.arrays for target, forest in f.forests.items()}
+    arrays: dict[str, np.ndarray] = {name: getattr(f, name) for name in PLAIN} | joined(parts)
     save_file(
         {k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / "arrays.safetensors"
     )
@@ -110,18 +108,13 @@ def _read(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     from m3tr.model.network import load_network
 
     arrays = load_file(folder / "arrays.safetensors")
-
-    def part(name: str) -> dict[str, np.ndarray]:
-        return {
-            k.removeprefix(name + "/"): v for k, v in arrays.items() if k.startswith(name + "/")
-        }
-
-    parts = {name: kind.from_arrays(part(name)) for name, kind in PARTS.items()}
+    parts = {name: kind.from_arrays(arrays_of(arrays, f"{name}/")) for name, kind in PARTS.items()}
     mhp = MambaHawkes.load(folder / "mhp")
     made_with = {"mhp": mhp.fingerprint(), "keys": parts["key_maker"].fingerprint()}
     horizons = len(state["task"]["horizons"])
+    network = state["network"] and load_network(state["network"], arrays_of(arrays, "network/"))
     boosted = {t: BoostedHead.load(folder, f"boosted.{t}", horizons) for t in TARGETS}
-    forests = {t: part(f"forest {t}") for t in TARGETS}
+    forests = {t: arrays_of(arrays, f"forest {t}/") for t in TARGETS}
     if {t for t, head in boosted.items() if head is not None} != {*state["boosted"]}:
         raise ValueError("boosters are missing")
     return {
@@ -132,7 +125,7 @@ def _read(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
         "content": ContentCovariates.from_state(state["content"]),
         "mhp": mhp,
         "bank": Bank.open(folder / "bank", made_with),
-        "network": state["network"] and load_network(state["network"], part("network")),
+        "network": network,
         "boosted": {t: head for t, head in boosted.items() if head is not None},
         "forests": {t: Forest.from_arrays(a) for t, a in forests.items() if a},
         **parts,

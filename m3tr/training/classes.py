@@ -9,6 +9,7 @@ from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.process import MambaHawkes
 
 MOST, MOST_EVENTS = 3000, 2_000_000  # that EM reads; more say little more of so few classes
+LONGEST = MOST_EVENTS // 10  # events of a video that takes no other's place
 FEWEST = 20  # videos a class
 SURE = 2.0  # standard errors of a gain that is none of chance
 
@@ -31,8 +32,10 @@ def fit_classes(whole: Histories, observed: np.ndarray, mhp: MambaHawkes) -> Lat
     settings = mhp.settings
     if not len(whole.count) or np.mean(whole.count == 1) < 0.5:
         return LatentClasses()
-    order = np.random.default_rng(settings.seed).permutation(len(whole))[:MOST]
-    rows = np.sort(order[np.cumsum(np.diff(whole.offsets)[order]) <= MOST_EVENTS])
+    order = np.random.default_rng(settings.seed).permutation(len(whole))
+    length = np.diff(whole.offsets)
+    order = order[length[order] <= LONGEST][:MOST]
+    rows = np.sort(order[np.cumsum(length[order]) <= MOST_EVENTS])
     classes = min(settings.classes, len(rows) // FEWEST)
     if classes < 2:
         return LatentClasses()

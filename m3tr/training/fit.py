@@ -87,31 +87,8 @@ def fit(
     apart = {*held_out, *validation.examples["video_id"]}
     forecaster.fitted = np.sort(as_digests(train.examples["video_id"]))
     forecaster.held_out = np.sort(as_digests(pl.Series([*apart], dtype=pl.String)))
-    rows = [train, *also]
-    said: list[np.ndarray | None] = [None for _ in rows]
-    if latent is not None and len(latent[0]):
-        forecaster.classes = ClassCovariates(latent[0])
-        own = content.transform(train.videos, train.features)
-        of_training = forecaster.classes.fit(latent[1], own, fold_groups(train.videos), seed)
-        place = {video: i for i, video in enumerate(train.examples["video_id"])}
-        said = [of_training[[place[v] for v in part.examples["video_id"]]] for part in rows]
-    x_ages = [forecaster.covariates(part, own) for part, own in zip(rows, said, strict=True)]
-    y_ages = [labels(queries) for queries in rows]
-    X_all, y_all, weight = np.vstack(x_ages), np.vstack(y_ages), age_weights(y_ages)
-    groups = fold_groups(pl.concat([queries.videos for queries in rows]))
-    base_all = out_of_fold(X_all, y_all, groups, seed, weight)
-    if told := forecaster.classes.width(y.shape[1]):
-        # by the training split alone: classes that tell nothing new are only noise
-        without = out_of_fold(X_all[:, :-told], y_all, groups, seed, weight)
-        last = (y - base_all[: len(y)])[:, -1], (y - without[: len(y)])[:, -1]
-        if not lower(*last, groups[: len(y)]):
-            forecaster.classes = ClassCovariates()
-            x_ages = [x[:, :-told] for x in x_ages]
-            X_all, base_all = np.vstack(x_ages), without
-    X = x_ages[0]
-    base_ages = np.split(base_all, np.cumsum([len(part) for part in y_ages])[:-1])
-    held_out_base = base_ages[0]
-    forecaster.base.fit(X_all, y_all, weight)
+    ages = fit_base(forecaster, [train, *also], latent, seed)
+    X, _, held_out_base = ages[0]
     split = np.cumsum([len(feedback.names), len(content.names)])
     by_feedback, metadata, x_s = np.split(X, split, axis=1)
     temporal = np.hstack([by_feedback, x_s, held_out_base])
@@ -134,7 +111,6 @@ def fit(
         if history["best_epoch"] or not (settings.boosted or settings.trees):
             forecaster.network = network
     if settings.boosted:
-        ages = list(zip(x_ages, y_ages, base_ages, strict=True))
         forecaster.boosted = fit_boosted(
             inputs, ages, inputs_validation, y_validation, split[1], settings, seed
         )
@@ -163,6 +139,60 @@ def fit(
         "contract": forecaster.breaches(train, found, apart),
     }
     return forecaster, figures
+
+
+def fit_base(
+    forecaster: Forecaster,
+    rows: Sequence[Queries],
+    latent: tuple[LatentClasses, Histories] | None,
+    seed: int,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Fit the forecaster's base forecast, and its latent classes where they lower its error.
+
+    `rows` are the training videos, first at the task's own age, then at others.
+
+    Returns
+    -------
+    list of (X, y, base)
+        By age: covariates (N, D), labels (N, H) and out-of-fold base forecasts (N, H).
+    """
+    column, at_own_age = forecaster.task.kept_whole, slice(len(rows[0].x_s))
+    if latent is not None and len(latent[0]):
+        forecaster.classes, said = fit_class_covariates(forecaster, rows, latent, seed)
+        X = [forecaster.covariates(part, own) for part, own in zip(rows, said, strict=True)]
+    else:
+        X = [forecaster.covariates(part) for part in rows]
+    y = [labels(part) for part in rows]
+    y_all, weight = np.vstack(y), age_weights(y)
+    groups = fold_groups(pl.concat([part.videos for part in rows]), column)
+    base = out_of_fold(np.vstack(X), y_all, groups, seed, weight)
+    if told := forecaster.classes.width(y_all.shape[1]):
+        # by the training split alone: classes that tell nothing new are only noise
+        less = [x[:, :-told] for x in X]
+        without = out_of_fold(np.vstack(less), y_all, groups, seed, weight)
+        error, other = ((y_all - each)[at_own_age, -1] for each in (base, without))
+        if not lower(error, other, groups[at_own_age]):
+            forecaster.classes, X, base = ClassCovariates(), less, without
+    forecaster.base.fit(np.vstack(X), y_all, weight)
+    parts = np.split(base, np.cumsum([len(part) for part in y])[:-1])
+    return list(zip(X, y, parts, strict=True))
+
+
+def fit_class_covariates(
+    forecaster: Forecaster,
+    rows: Sequence[Queries],
+    latent: tuple[LatentClasses, Histories],
+    seed: int,
+) -> tuple[ClassCovariates, list[np.ndarray]]:
+    """Covariates of the latent classes, and what content says of them (N, 1 + C), out of fold,
+    by age of `rows`."""
+    process, whole = latent
+    train, classes = rows[0], ClassCovariates(process)
+    content = forecaster.content.transform(train.videos, train.features)
+    groups = fold_groups(train.videos, forecaster.task.kept_whole)
+    said = classes.fit(whole, content, groups, seed)
+    place = {video: i for i, video in enumerate(train.examples["video_id"])}
+    return classes, [said[[place[v] for v in part.examples["video_id"]]] for part in rows]
 
 
 def remembering(bank: Bank, train: Queries, tokens: Tokens, residual: np.ndarray) -> Bank:

@@ -73,10 +73,10 @@ def build_bank(
     values = {"x_s": x_s[train]} | outcomes(past, feedback, task.target)
     learned: dict[str, Any] = {}
     if settings.trajectory == "supervised":
-        groups = kindred(rows[train.tolist()])
+        groups = kindred(rows[train.tolist()], task.kept_whole)
         learned["keys"] = maker.learn(x_s[train], younger, values["increment"], groups, seed)
     bank = Bank.build(
-        items_of(past, videos),
+        items_of(past, videos, task.group_by),
         maker.keys(x_s[train], own, younger),
         values,
         eta=Blend().eta if settings.eta == "learned" else settings.eta,

@@ -40,6 +40,11 @@ def test_one_row_a_video_and_horizon_in_the_order_asked(tiny_forecaster, forecas
     assert forecasts.select(pl.selectors.numeric().is_finite().all()).row(0) == (True,) * 6
 
 
+def test_nothing_is_forecast_of_no_videos(tiny_forecaster, forecasts):
+    none = tiny_forecaster.predict(videos=tiny_forecaster.part("test")[:0])
+    assert none.schema == forecasts.schema and none.is_empty()
+
+
 def test_saved_and_loaded_it_forecasts_the_same(tiny_forecaster, forecasts, tmp_path):
     tiny_forecaster.forecaster.save(tmp_path / "model")
     again = Forecaster.load(tmp_path / "model")
@@ -223,7 +228,7 @@ def test_the_task_clock_given_by_hand_is_the_task_clock(tiny_forecaster, forecas
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_unknown_kind_changes_nothing(tiny_forecaster, forecasts, late):
+def test_an_unknown_kind_is_told_and_changes_nothing(tiny_forecaster, forecasts, late):
     video = tiny_forecaster.part("test")[0]
     age = timedelta(days=1, microseconds=1) if late else timedelta(hours=2)
     row = {
@@ -233,7 +238,9 @@ def test_an_unknown_kind_changes_nothing(tiny_forecaster, forecasts, late):
         "count": pl.Series([1]),
     }
     feedback = pl.concat([tiny_forecaster.feedback, pl.DataFrame(row)])
-    assert tiny_forecaster.predict(feedback=feedback).equals(forecasts)
+    known = ", ".join(tiny_forecaster.forecaster.mhp.kinds)
+    with pytest.warns(UserWarning, match=f"kind 'danmaku' is left out: .* trained on {known};"):
+        assert tiny_forecaster.predict(feedback=feedback).equals(forecasts)
 
 
 def test_a_video_of_the_future_is_refused(tiny_forecaster):

@@ -118,6 +118,14 @@ def test_of_videos_with_very_many_events_some_are_read(few, monkeypatch):
     assert most - events.max() < events[read].sum() <= most
 
 
+def test_a_video_of_very_many_events_takes_no_others_place(few, monkeypatch):
+    events = np.diff(few.offsets)
+    monkeypatch.setattr(training, "LONGEST", int(events.max()) - 1)
+    assert (
+        read_of(few, process(classes=2)).tolist() == np.flatnonzero(events < events.max()).tolist()
+    )
+
+
 def test_videos_that_are_not_read_change_nothing(few, monkeypatch):
     monkeypatch.setattr(training, "MOST", 8)
     read = read_of(few, process(classes=2))

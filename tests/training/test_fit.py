@@ -1,14 +1,16 @@
 """What the fit hands over: heads, bank values, figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
-from m3tr.data.ridge import out_of_fold
-from m3tr.data.splits import creators
+from m3tr.data.ridge import BaseForecast, out_of_fold
+from m3tr.data.splits import groups_of
 from m3tr.model.intervals import PRIOR
 from m3tr.model.remember import as_digests
 from m3tr.training.ages import at_other_ages
-from m3tr.training.fit import labels
+from m3tr.training.fit import fit_base, labels
 from m3tr.training.heads import OTHER_AGE
 from tests.conftest import AGES, TRAIN
 
@@ -51,7 +53,7 @@ def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries)
     also = at_other_ages(t.videos, t.feedback, t.examples, features, f.mhp, t.task, AGES)
     rows, y = [train, *also], labels(train)
     X, every = (np.vstack([of(q) for q in rows]) for of in (f.covariates, labels))
-    groups = creators(pl.concat([q.videos for q in rows]))
+    groups = groups_of(pl.concat([q.videos for q in rows]))
     weight = np.where(np.arange(len(X)) < len(y), 1.0, OTHER_AGE)
     held_out = out_of_fold(X, every, groups, 7, weight)[: len(y)]
     place = {video: i for i, video in enumerate(train.examples["video_id"])}
@@ -62,9 +64,20 @@ def test_the_bank_remembers_out_of_fold_residuals(tiny_forecaster, tiny_queries)
     assert np.mean(f.bank.values["residual"] ** 2) > np.mean(inside**2)
 
 
+def test_groups_of_another_column_share_a_fold(tiny_forecaster, tiny_queries):
+    train, f = tiny_queries["train"], tiny_forecaster.forecaster
+    series = np.arange(len(train.x_s)) % 7
+    train = replace(train, videos=train.videos.with_columns(series=pl.Series(series)))
+    task = f.task.model_copy(update={"split": "random", "group_by": "series"})
+    other = replace(f, task=task, base=BaseForecast())
+    ((X, y, base),) = fit_base(other, [train], None, 7)
+    assert np.array_equal(base, out_of_fold(X, y, groups_of(train.videos, "series"), 7))
+    assert not np.allclose(base, out_of_fold(X, y, groups_of(train.videos), 7))
+
+
 def test_videos_of_one_creator_share_a_fold(tiny_queries):
     train = tiny_queries["train"]
-    number = creators(train.videos)
+    number = groups_of(train.videos)
     by_creator = pl.DataFrame({"creator": train.videos["creator_id"], "group": number})
     assert by_creator.group_by("creator").agg(pl.col("group").n_unique())["group"].max() == 1
     assert len(set(number)) == train.videos["creator_id"].n_unique()

@@ -1,6 +1,7 @@
-"""Earlier videos of the same creator, as a bank remembers them (docs/model.md, section 4).
+"""Videos of one creator, or of another group, as a bank remembers them (docs/model.md, section 4).
 
-Their outcomes say of a new video what no similarity of content or trajectory does: who made it.
+What became of a creator's earlier videos says of a new one what no similarity of content or
+trajectory does. A group that a split keeps whole is shown to none of its own.
 """
 
 from collections.abc import Sequence
@@ -13,36 +14,39 @@ from m3tr.memory.neighbours import Neighbours
 CREATOR = "creator_id"
 
 
-class Creators:
-    """Which items are whose, and when their outcomes became known; read once from the items.
+class Groups:
+    """Which items are of one group, and when their outcomes became known; read once from the items.
 
     Parameters
     ----------
     items : DataFrame
-        Of a bank, by position: `known_at`, and `creator_id` where creators are known.
+        Of a bank, by position: `known_at`, and the column where groups are known.
+    column : str
+        Whose values are the groups.
     """
 
-    def __init__(self, items: pl.DataFrame) -> None:
+    def __init__(self, items: pl.DataFrame, column: str = CREATOR) -> None:
+        self.column = column
         self._known_at = items["known_at"].to_numpy()
         self._positions: dict[str, np.ndarray] = {}
-        if CREATOR in items.columns:
+        if column in items.columns:
             own = (
-                items.select(pl.col(CREATOR).cast(pl.String), position=pl.int_range(pl.len()))
+                items.select(pl.col(column).cast(pl.String), position=pl.int_range(pl.len()))
                 .drop_nulls()
-                .group_by(CREATOR)
+                .group_by(column)
                 .agg(pl.col("position").sort())
             )
             self._positions = {c: np.array(each, np.int64) for c, each in own.iter_rows()}
 
     def of(self, videos: pl.DataFrame) -> list[np.ndarray]:
-        """Positions of the items whose creator is that of each video, ascending.
+        """Positions of the items whose group is that of each video, ascending.
 
-        None for a video without a creator, or where items or `videos` name no creators.
+        None for a video without a group, or where items or `videos` lack the column.
         """
         nothing = np.empty(0, np.int64)
-        if CREATOR not in videos.columns:
+        if self.column not in videos.columns:
             return [nothing] * videos.height
-        names = videos[CREATOR].cast(pl.String)
+        names = videos[self.column].cast(pl.String)
         return [nothing if c is None else self._positions.get(c, nothing) for c in names]
 
     def latest(
@@ -52,7 +56,7 @@ class Creators:
         known_by: np.ndarray | None,
         exclude: Sequence[np.ndarray],
     ) -> Neighbours:
-        """The creator's videos that a query may be shown, the one that became known last first.
+        """The group's videos that a query may be shown, the one that became known last first.
 
         Parameters
         ----------

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from m3tr.memory.bank import Bank
-from m3tr.memory.creators import Creators
+from m3tr.memory.groups import Groups
 
 CREATORS = np.array(["ann", "bob", "", "Ann", "7", None], object)
 
@@ -52,7 +52,7 @@ def test_against_a_loop(make, seed, causal):
     items, videos, known_by, exclude = tables(seed, make)
     known_by = known_by if causal else None
     for k in (1, 3, 50):
-        got = Creators(items).latest(videos, k, known_by, exclude)
+        got = Groups(items).latest(videos, k, known_by, exclude)
         expected = brute_force(items, videos, k, known_by, exclude)
         assert got.index.shape == (videos.height, k)
         for row, own in zip(got.index.tolist(), expected, strict=True):
@@ -64,7 +64,7 @@ def test_against_a_loop(make, seed, causal):
 @pytest.mark.parametrize("seed", range(20))
 def test_nobody_is_shown_what_was_not_known(make, seed):
     items, videos, known_by, exclude = tables(seed, make, n=80)
-    got = Creators(items).latest(videos, 5, known_by, exclude)
+    got = Groups(items).latest(videos, 5, known_by, exclude)
     at = items["known_at"].to_numpy()
     q, place = np.nonzero(got.found)
     assert len(q)
@@ -75,18 +75,18 @@ def test_nobody_is_shown_what_was_not_known(make, seed):
         assert (np.diff(at[mine].astype(int)) <= 0).all()
         assert set(items["creator_id"][mine.tolist()]) <= {videos["creator_id"][row]}
     # to the microsecond
-    first = Creators(items).latest(videos, 1, None, exclude)
+    first = Groups(items).latest(videos, 1, None, exclude)
     some = np.flatnonzero(first.found[:, 0])
     moment = at[first.index[:, 0]]
     for shift, there in ((0, True), (1, False)):
-        again = Creators(items).latest(videos, 1, moment - np.timedelta64(shift, "us"), exclude)
+        again = Groups(items).latest(videos, 1, moment - np.timedelta64(shift, "us"), exclude)
         assert (again.index[some, 0] == first.index[some, 0]).all() == there
     assert not (again.index[some, 0] == first.index[some, 0]).any()
 
 
 def test_positions_ascend(make):
     items, videos, *_ = tables(1, make)
-    own = Creators(items).of(videos)
+    own = Groups(items).of(videos)
     creators = items["creator_id"].to_list()
     for creator, positions in zip(videos["creator_id"], own, strict=True):
         expected = [i for i, c in enumerate(creators) if c is not None and c == creator]
@@ -98,8 +98,8 @@ def test_without_creators_there_is_nobody(make, without):
     items, videos, known_by, exclude = tables(2, make)
     items = items if without == "videos" else items.drop("creator_id")
     videos = videos if without == "items" else videos.drop("creator_id")
-    assert [len(own) for own in Creators(items).of(videos)] == [0] * videos.height
-    assert not Creators(items).latest(videos, 4, known_by, exclude).found.any()
+    assert [len(own) for own in Groups(items).of(videos)] == [0] * videos.height
+    assert not Groups(items).latest(videos, 4, known_by, exclude).found.any()
 
 
 def test_creators_that_are_all_unknown(make):
@@ -107,9 +107,9 @@ def test_creators_that_are_all_unknown(make):
     nobody = pl.lit(None, pl.String)
     for a, b in ((nobody, nobody), (nobody, pl.col("creator_id")), (pl.col("creator_id"), nobody)):
         some = items.with_columns(creator_id=a), videos.with_columns(creator_id=b)
-        assert not Creators(some[0]).latest(some[1], 4, None, exclude).found.any()
+        assert not Groups(some[0]).latest(some[1], 4, None, exclude).found.any()
     untyped = videos.with_columns(creator_id=pl.Series([None] * videos.height))
-    assert not Creators(items).latest(untyped, 4, None, exclude).found.any()
+    assert not Groups(items).latest(untyped, 4, None, exclude).found.any()
 
 
 def test_creators_that_are_numbers(make):
@@ -123,16 +123,16 @@ def test_creators_that_are_numbers(make):
     numbers = [t.with_columns(creator_id=c) for t, c in zip((items, videos), own, strict=True)]
     expected = brute_force(*texts, 3, known_by, exclude)
     for a, b in ((numbers[0], numbers[1]), (numbers[0], texts[1]), (texts[0], numbers[1])):
-        got = Creators(a).latest(b, 3, known_by, exclude)
+        got = Groups(a).latest(b, 3, known_by, exclude)
         assert [[i for i in row if i >= 0] for row in got.index.tolist()] == expected
     assert any(expected)
 
 
 def test_nothing_to_ask_and_nobody_to_find(make):
     items, videos, known_by, exclude = tables(5, make)
-    assert Creators(items).latest(videos[:0], 3, known_by[:0], []).index.shape == (0, 3)
+    assert Groups(items).latest(videos[:0], 3, known_by[:0], []).index.shape == (0, 3)
     empty = [np.empty(0, np.int64)] * videos.height
-    assert not Creators(items[:0]).latest(videos, 3, known_by, empty).found.any()
+    assert not Groups(items[:0]).latest(videos, 3, known_by, empty).found.any()
 
 
 def test_items_that_came_later_count_too(make):
@@ -152,8 +152,8 @@ def test_items_that_came_later_count_too(make):
     bank = bank.append(items[3:], keys.select(rest), {"day": days[3:]})
     video = pl.DataFrame({"video_id": ["v"], "creator_id": ["ann"]})
     by = make.times(np.array([5]))
-    got = bank.creators.latest(video, 4, by, bank.alike(video))
+    got = bank.groups().latest(video, 4, by, bank.alike(video))
     assert bank.take("day", got.index).tolist() == [[5, 4, 3, 2]]
     same = pl.DataFrame({"video_id": ["b3"], "creator_id": ["ann"]})
-    got = bank.creators.latest(same, 4, by + np.timedelta64(9, "D"), bank.alike(same))
+    got = bank.groups().latest(same, 4, by + np.timedelta64(9, "D"), bank.alike(same))
     assert bank.take("day", got.index).tolist() == [[9, 5, 3, 2]]
