@@ -32,8 +32,8 @@ EXPLANATIONS = "reports/explain"
 HARMLESS = re.compile(r"[^A-Za-z0-9_-]+")
 LONGEST = 80  # of a file's name
 NOBODY = (
-    "It has no permitted neighbour: but for itself and its near-duplicates, no outcome in the bank "
-    "was known by its clock, which --known-by replaces."
+    "It has no permitted neighbour: but for itself, its near-duplicates and its group, no outcome "
+    "in the bank was known by its clock, which --known-by replaces."
 )
 
 
@@ -138,7 +138,7 @@ def search_bank(
         eta,
         dict(map(_weight, weights)),
         known_by=clocks,
-        exclude=bank.alike(queries.videos),
+        exclude=forecaster.withheld(queries),
         age=ages,
     )
     return bank.explain(queries.examples["video_id"].to_list(), found), leads(forecaster.task)
@@ -294,8 +294,8 @@ def _nobody(bank: "Bank", queries: "Queries") -> str:
     return (
         f"video {asked['video_id']} has no permitted neighbour at "
         f"{asked['observed_at']:%Y-%m-%d %H:%M}: the first outcome in the bank was known at "
-        f"{first}, and no video is shown itself or its "
-        "near-duplicates; ask for a later --observed-at"
+        f"{first}, and no video is shown itself, its near-duplicates or its group; ask for a later "
+        "--observed-at"
     )
 
 

@@ -34,6 +34,8 @@ class Data:
         All feedback kinds.
     target : str
         The kind that is forecast.
+    kept_whole : str
+        Column of the videos table whose groups no fold may cut.
     """
 
     examples: pl.DataFrame
@@ -43,6 +45,7 @@ class Data:
     X_content: np.ndarray
     kinds: list[str]
     target: str
+    kept_whole: str = "creator_id"
 
     def __len__(self) -> int:
         return self.examples.height

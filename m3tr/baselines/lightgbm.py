@@ -47,7 +47,7 @@ class LightGBM(Baseline):
 class LightGBMResidual(LightGBM):
     """Boosted trees on the residual of a ridge regression, whose forecasts they also read.
 
-    Training residuals are out of fold, whole creators held out (docs/model.md, section 5): those
+    Training residuals are out of fold, whole groups held out (docs/model.md, section 5): those
     of an in-sample fit would be smaller than the ones met on new videos.
     """
 
@@ -64,7 +64,9 @@ class LightGBMResidual(LightGBM):
 
     def _fit(self, train: Data, validation: Data, label: Label) -> None:
         X, y = train.covariates(self.information), train.y(label)
-        held_out = out_of_fold(X, y, fold_groups(train.videos), self.boosting.seed)
+        held_out = out_of_fold(
+            X, y, fold_groups(train.videos, train.kept_whole), self.boosting.seed
+        )
         self.base = BaseForecast().fit(X, y)
         X_val, base_val = self._inputs(validation)
         residual_val = validation.y(label) - base_val if len(validation) else base_val

@@ -83,8 +83,9 @@ def out_of_fold(
 
 
 def fold_groups(videos: pl.DataFrame, column: str = "creator_id") -> np.ndarray:
-    """What no fold may cut, (N,): groups of the column, or videos where all are of one group."""
-    groups = groups_of(videos, column)
-    if len(np.unique(groups)) == 1:
-        return np.unique(videos["video_id"].to_numpy(), return_inverse=True)[1]
-    return groups
+    """What no fold may cut, (N,): groups of the column, but where all are of one, the creators."""
+    for name in (column, "creator_id"):
+        groups = groups_of(videos, name)
+        if len(np.unique(groups)) > 1:
+            return groups
+    return groups_of(videos, "video_id")

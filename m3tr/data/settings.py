@@ -132,7 +132,8 @@ class TaskSettings(_Settings):
         the last one of the random order, fold 1 the one before, and so on: disjoint test parts,
         which cover everything where the test share is one over a whole number.
     group_by : str, optional
-        Column of the videos table whose groups stay whole under the random split.
+        Column of the videos table whose groups stay whole under the random split; no video is
+        shown one of its own group, and no fold of the training videos cuts one.
     embargo : bool
         Under the temporal split, drop what was not yet known when the next split begins.
     min_events : int

@@ -118,6 +118,7 @@ def split_data(
         X_content=forecaster.content.transform(rows, content),
         kinds=forecaster.feedback.kinds,
         target=forecaster.task.target,
+        kept_whole=forecaster.task.kept_whole,
     )
 
 

@@ -11,7 +11,7 @@ Notable:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from m3tr.errors import InputError
 from m3tr.memory import folder
 from m3tr.memory.approximate.settings import IndexSettings
 from m3tr.memory.explain import explain
-from m3tr.memory.groups import CREATOR, Groups
+from m3tr.memory.groups import CREATOR, Groups, among
 from m3tr.memory.identity import Identities
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
@@ -51,6 +51,7 @@ class Bank:
     manifest: Manifest
     segments: tuple[Segment, ...]
     folder: Path | None = None
+    _groups: dict[str, Groups] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def build(
@@ -71,7 +72,7 @@ class Bank:
         ----------
         items : DataFrame
             `video_id`, `known_at`, and what else identifies an item (`title`, `creator_id`,
-            `media`), one row an item, in any order.
+            `media`, the column of its group), one row an item, in any order.
         keys : Keys
             Unit keys of the items.
         values : mapping of str to ndarray
@@ -267,19 +268,28 @@ class Bank:
         return Identities([s.identity for s in self.segments])
 
     def groups(self, column: str = CREATOR) -> Groups:
-        """Lookup of the items of a creator, or of another group."""
+        """Lookup of the items of a creator, or of another group; kept once it was asked for."""
         if column not in self._groups:
             self._groups[column] = Groups(self.items, column)
         return self._groups[column]
 
-    @cached_property
-    def _groups(self) -> dict[str, Groups]:
-        """Lookups that were asked for: to read all names anew at each forecast would be slow."""
-        return {}
-
     def alike(self, videos: pl.DataFrame) -> list[np.ndarray]:
         """Per video the positions of itself and its near-duplicates, which it may not be shown."""
         return self.identities.alike(videos)
+
+    def withheld(self, videos: pl.DataFrame, group_by: str | None) -> list[np.ndarray]:
+        """Per video the positions it may not be shown, ascending: of `alike`, and of its group.
+
+        Where a split keeps groups whole, a video of another split has none of its own here.
+        """
+        alike = self.alike(videos)
+        if group_by is None:
+            return alike
+        own = self.groups(group_by).of(videos)
+        # a large group is one array for all of its videos
+        return [
+            o if among(a, o).all() else np.union1d(a, o) for a, o in zip(alike, own, strict=True)
+        ]
 
     def search(
         self,

@@ -5,11 +5,17 @@ import polars as pl
 
 from m3tr.data.duplicates import likenesses, near_duplicates
 from m3tr.memory.bank import Bank
+from m3tr.memory.groups import names_of
 from m3tr.memory.neighbours import Neighbours
 
 
 def violations(
-    bank: Bank, queries: pl.DataFrame, neighbours: Neighbours, held_out: set[str], causal: bool
+    bank: Bank,
+    queries: pl.DataFrame,
+    neighbours: Neighbours,
+    held_out: set[str],
+    causal: bool,
+    group_by: str | None = None,
 ) -> dict[str, int]:
     """Count forbidden neighbours; every number must be 0.
 
@@ -25,6 +31,8 @@ def violations(
         Videos of the validation and test splits, which must be in no bank.
     causal : bool
         Whether the split is temporal, so that outcomes must be known by the query's clock.
+    group_by : str, optional
+        Column of items and queries whose groups the split keeps whole.
     """
     row, place = np.nonzero(neighbours.found)
     item = neighbours.index[row, place]
@@ -35,8 +43,23 @@ def violations(
         "outcome not known by the clock": int(late.sum()) if causal else 0,
         "the query itself": int(same.sum()),
         "a near-duplicate": _alike(items, queries, item, row),
+        "a video of its own group": _grouped(items, queries, group_by, item, row),
         "held-out videos in the bank": len(held_out.intersection(items["video_id"])),
     }
+
+
+def _grouped(
+    items: pl.DataFrame,
+    queries: pl.DataFrame,
+    column: str | None,
+    item: np.ndarray,
+    row: np.ndarray,
+) -> int:
+    """Pairs (item, query's row) of one group."""
+    if column is None or column not in items.columns or column not in queries.columns:
+        return 0
+    mine, its = names_of(queries[column])[row], names_of(items[column])[item]
+    return int((mine == its).sum())
 
 
 def _alike(items: pl.DataFrame, queries: pl.DataFrame, item: np.ndarray, row: np.ndarray) -> int:

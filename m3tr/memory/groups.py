@@ -14,6 +14,26 @@ from m3tr.memory.neighbours import Neighbours
 CREATOR = "creator_id"
 
 
+def names_of(column: pl.Series) -> pl.Series:
+    """Groups as text: 5 and 5.0 are one, since a request has one type for all numbers."""
+    if not column.dtype.is_float():
+        return column.cast(pl.String)
+    whole = column.round().cast(pl.Int64, strict=False)
+    return pl.select(
+        pl.when(whole.cast(column.dtype) == column)
+        .then(whole.cast(pl.String))
+        .otherwise(column.cast(pl.String))
+        .alias(column.name)
+    ).to_series()
+
+
+def among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """Which of some values (N,) are among others, which ascend."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    return ascending[np.searchsorted(ascending, values).clip(max=len(ascending) - 1)] == values
+
+
 class Groups:
     """Which items are of one group, and when their outcomes became known; read once from the items.
 
@@ -31,9 +51,9 @@ class Groups:
         self._positions: dict[str, np.ndarray] = {}
         if column in items.columns:
             own = (
-                items.select(pl.col(column).cast(pl.String), position=pl.int_range(pl.len()))
+                items.select(group=names_of(items[column]), position=pl.int_range(pl.len()))
                 .drop_nulls()
-                .group_by(column)
+                .group_by("group")
                 .agg(pl.col("position").sort())
             )
             self._positions = {c: np.array(each, np.int64) for c, each in own.iter_rows()}
@@ -46,7 +66,7 @@ class Groups:
         nothing = np.empty(0, np.int64)
         if self.column not in videos.columns:
             return [nothing] * videos.height
-        names = videos[self.column].cast(pl.String)
+        names = names_of(videos[self.column])
         return [nothing if c is None else self._positions.get(c, nothing) for c in names]
 
     def latest(
@@ -67,7 +87,7 @@ class Groups:
         known_by : ndarray of datetime64[us], shape (Q,), or None
             Only items whose outcome was known by then; without it, all (random splits).
         exclude : sequence of ndarray of int
-            Positions that each query is not shown (`Bank.alike`).
+            Positions that each query is not shown, ascending (`Bank.alike`).
 
         Returns
         -------
@@ -76,7 +96,7 @@ class Groups:
         """
         found = Neighbours.nobody(videos.height, k)
         for q, own in enumerate(self.of(videos)):
-            own = np.setdiff1d(own, exclude[q], assume_unique=True)
+            own = own[~among(own, exclude[q])]
             known_at = self._known_at[own]
             if known_by is not None:
                 own, known_at = own[known_at <= known_by[q]], known_at[known_at <= known_by[q]]

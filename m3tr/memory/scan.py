@@ -9,7 +9,7 @@ Notable:
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -107,6 +107,17 @@ def rescore(pairs: Pairs, candidates: np.ndarray, k: int) -> tuple[np.ndarray, n
     return np.where(row >= 0, score, 0.0), row
 
 
+def by_array(
+    arrays: Sequence[np.ndarray], change: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
+    """Each array changed, once where it is there many times: large ones may be shared."""
+    changed: dict[int, np.ndarray] = {}
+    for array in arrays:
+        if id(array) not in changed:
+            changed[id(array)] = change(array)
+    return [changed[id(array)] for array in arrays]
+
+
 @dataclass(frozen=True)
 class _LeftOut:
     """Rows left out: those of query q are `rows[first[q]:last[q]]`, ascending."""
@@ -118,10 +129,12 @@ class _LeftOut:
     @classmethod
     def of(cls, exclude: Sequence[np.ndarray] | None, n: int) -> "_LeftOut":
         given = [np.empty(0, np.int64)] * n if exclude is None else exclude
-        ends = np.cumsum([len(rows) for rows in given], dtype=np.int64)
-        sizes = np.diff(ends, prepend=0)
-        flat = np.concatenate([np.empty(0, np.int64), *given]).astype(np.int64)
-        return cls(ends - sizes, ends, flat)
+        different = {id(rows): rows for rows in given}
+        size = {key: len(rows) for key, rows in different.items()}
+        end = dict(zip(size, np.cumsum([*size.values()], dtype=np.int64), strict=True))
+        last = np.array([end[id(rows)] for rows in given], np.int64)
+        flat = np.concatenate([np.empty(0, np.int64), *different.values()]).astype(np.int64)
+        return cls(last - [size[id(rows)] for rows in given], last, flat)
 
     def select(self, queries: np.ndarray) -> "_LeftOut":
         return _LeftOut(self.first[queries], self.last[queries], self.rows)

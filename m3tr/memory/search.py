@@ -1,6 +1,7 @@
 """The search over several segments, whose items positions number through."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from m3tr.errors import InputError
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
 from m3tr.memory.neighbours import Neighbours
-from m3tr.memory.scan import add_products
+from m3tr.memory.scan import add_products, by_array
 from m3tr.memory.segment import Segment
 from m3tr.memory.weighing import effective, joint, shares
 
@@ -73,7 +74,11 @@ def _clocks(known_by: np.ndarray, n: int) -> np.ndarray:
 def _left_out(exclude: Sequence[np.ndarray], n: int) -> list[np.ndarray]:
     if len(exclude) != n:
         raise InputError(f"exclude is of {len(exclude)} queries, there are {n}")
-    return [np.unique(np.asarray(rows, np.int64)) for rows in exclude]
+    return by_array(exclude, lambda rows: np.unique(np.asarray(rows, np.int64)))
+
+
+def _inside(rows: np.ndarray, start: int, stop: int) -> np.ndarray:
+    return rows[(rows >= start) & (rows < stop)] - start
 
 
 def _by_age(ages: np.ndarray, manifest: Manifest) -> Iterator[tuple[float | None, np.ndarray]]:
@@ -121,7 +126,7 @@ def best(
         inside = exclude
         if exclude is not None and len(segments) > 1:
             stop = start + len(segment)
-            inside = [e[(e >= start) & (e < stop)] - start for e in exclude]
+            inside = by_array(exclude, partial(_inside, start=start, stop=stop))
         value, row = segment.search(weighted, k, known_by, inside, age, eta, usual)
         position.append(np.where(row >= 0, row + start, -1))
         score.append(np.where(row >= 0, value, -np.inf))

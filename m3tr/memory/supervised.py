@@ -65,7 +65,7 @@ class SupervisedKey:
         future : ndarray, shape (N, H)
             What came after the clock: increments, log2 units.
         groups : ndarray, shape (N,)
-            Creator or near-duplicate group, which no held-out share may cut.
+            What no held-out share may cut (`kindred`).
         seed : int
             Decides held-out shares, initial weights, dropout and order.
         """

@@ -38,7 +38,6 @@ from m3tr.model.remember import (
     content_of,
     content_of_keys,
     items_of,
-    tell_unknown,
     tell_unread,
 )
 from m3tr.model.tokens import Tokeniser
@@ -138,11 +137,10 @@ class Forecaster:
         -----
         UserWarning
             Where media or texts cannot be read: the video counts as one that has none. Where
-            feedback has kinds that the training data did not have: they are left out.
+            feedback by the clock has kinds that the training data did not have: they are left out.
         """
         require(videos, ("video_id", "published_at"), Path("videos"))
         feedback = feedback_table(feedback, Path("feedback"))
-        tell_unknown(feedback, self.mhp.kinds)
         if videos.is_empty():
             return pl.DataFrame(schema=FORECASTS)
         queries = self.queries(videos, feedback, observed_at, features)
@@ -238,13 +236,8 @@ class Forecaster:
         return queries.examples["observed_at"].to_numpy() if self.task.split == "temporal" else None
 
     def withheld(self, queries: Queries) -> list[np.ndarray]:
-        """Positions that each query is not shown: its near-duplicates and, where the split keeps
-        groups whole, all of its group's, since a query of another split has none."""
-        alike, column = self.bank.alike(queries.videos), self.task.group_by
-        if column is None:
-            return alike
-        own = self.bank.groups(column).of(queries.videos)
-        return [np.union1d(a, o) for a, o in zip(alike, own, strict=True)]
+        """Positions that each query is not shown (`Bank.withheld`)."""
+        return self.bank.withheld(queries.videos, self.task.group_by)
 
     def keys(self, queries: Queries) -> tuple[Keys, np.ndarray]:
         """What a search compares of N queries.
@@ -284,9 +277,10 @@ class Forecaster:
 
     def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
         """Breaches of the information contract among what `queries` were shown; all must be 0."""
-        asked, causal = items_of(queries.examples, queries.videos), self.task.split == "temporal"
+        causal, group_by = self.task.split == "temporal", self.task.group_by
+        asked = items_of(queries.examples, queries.videos, group_by)
         both = [
-            violations(self.bank, asked, each, held_out, causal)
+            violations(self.bank, asked, each, held_out, causal, group_by)
             for each in (found, self.earlier(queries))
         ]
         # the bank's own items are the same for both

@@ -1,6 +1,7 @@
 """What may be known of the videos to be forecast, each by its clock."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def make_queries(
 ) -> Queries:
     """Queries for `videos` and their features on the task's clock.
 
-    Feedback of kinds that the training data did not have is left out.
+    Feedback of kinds that the training data did not have is left out, with a warning.
 
     Raises
     ------
@@ -80,9 +81,21 @@ def make_queries(
             "clock: leave it out or predict later"
         )
     seen = observed(feedback, examples)
+    tell_unknown(seen, mhp.kinds)
     seen = seen.filter(pl.col("kind").is_in(mhp.kinds))
     own = features.select(examples["video_id"].to_list())
     return Queries(examples, videos, seen, own, temporal_representation(mhp, seen, examples))
+
+
+def tell_unknown(seen: pl.DataFrame, kinds: Sequence[str]) -> None:
+    """Warn of feedback by the clocks of other kinds than those a model was trained on."""
+    others = sorted({*seen["kind"].drop_nulls().unique()} - {*kinds})
+    if others:
+        warnings.warn(
+            f"feedback of the kind {', '.join(others)} is left out: the model was trained on "
+            f"{', '.join(kinds)}; check how it is spelt",
+            stacklevel=2,
+        )
 
 
 def at_clock(task: TaskSettings, observed_at: datetime) -> TaskSettings:

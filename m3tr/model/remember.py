@@ -1,7 +1,7 @@
 """From matured videos to items of the memory bank: identity, keys and what is remembered."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,7 +40,7 @@ def items_of(
 ) -> pl.DataFrame:
     """Identity of the examples' videos: ids, times, what tells near-duplicates, and their group."""
     known = dict.fromkeys(("video_id", *IDENTITY, group_by))
-    names = [c for c in known if c in videos.columns]
+    names = [c for c in known if c in videos.columns and c not in KEPT[1:]]
     return examples.select(KEPT).join(
         videos.select(names), on="video_id", how="left", maintain_order="left"
     )
@@ -220,17 +220,6 @@ def tell_unread(broken: pl.DataFrame) -> None:
         warnings.warn(
             f"{broken.height} media or texts could not be read and count as missing, the first of "
             f"video {first['video_id']}: {first['reason']}: {first['remedy']}",
-            stacklevel=3,
-        )
-
-
-def tell_unknown(feedback: pl.DataFrame, kinds: Sequence[str]) -> None:
-    """Warn of feedback of other kinds than those a model was trained on."""
-    others = sorted({*feedback["kind"]} - {*kinds})
-    if others:
-        warnings.warn(
-            f"feedback of the kind {others[0]!r} is left out: the model was trained on "
-            f"{', '.join(kinds)}; check how it is spelt",
             stacklevel=3,
         )
 

@@ -9,7 +9,7 @@ from m3tr.hawkes.latent import LatentClasses
 from m3tr.hawkes.process import MambaHawkes
 
 MOST, MOST_EVENTS = 3000, 2_000_000  # that EM reads; more say little more of so few classes
-LONGEST = MOST_EVENTS // 10  # events of a video that takes no other's place
+LONGEST = MOST_EVENTS // 10  # events of a video that EM reads: one of more would crowd out others
 FEWEST = 20  # videos a class
 SURE = 2.0  # standard errors of a gain that is none of chance
 

@@ -76,7 +76,17 @@ def fit(
     forecaster : Forecaster
     figures : dict
         Errors on validation, best epochs, breaches of the information contract (all 0).
+
+    Raises
+    ------
+    InputError
+        Where the bank does not know the groups that the split keeps whole.
     """
+    if task.group_by not in (None, *bank.items.columns):
+        raise InputError(
+            f"the memory bank is of an earlier version and does not know {task.group_by!r}, the "
+            "groups of task.group_by: run the stage `bank`"
+        )
     y, y_validation = labels(train), labels(validation)
     feedback = FeedbackCovariates(kinds).fit(train.observed, train.examples)
     content = ContentCovariates().fit(train.videos, train.features)

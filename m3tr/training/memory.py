@@ -85,7 +85,7 @@ def build_bank(
         provenance=provenance,
         numbers=numbers,
     )
-    asked, causal = items_of(examples, videos), task.split == "temporal"
+    asked, causal = items_of(examples, videos, task.group_by), task.split == "temporal"
     everyone = maker.keys(x_s, content)
     if "learned" in (settings.eta, settings.weights):
         held = np.flatnonzero(split == "validation")
@@ -93,7 +93,7 @@ def build_bank(
         bank = weighed(bank, everyone.select(held), asked[held.tolist()], truth, settings, causal)
         learned["weights"] = bank.manifest.learned
     bank = bank.indexed(settings.index, everyone.select(np.flatnonzero(split == "validation")))
-    found = shown(bank, everyone, asked, settings.k, causal)
+    found = shown(bank, everyone, asked, settings.k, task)
     held_out = set(examples.filter(pl.col("split") != "train")["video_id"])
     figures = {
         "items": len(bank),
@@ -108,7 +108,7 @@ def build_bank(
             "trajectory": float(found.trajectory[found.found].mean()),
             "content": float(found.content[found.found].mean()),
         },
-        "contract": violations(bank, asked, found, held_out, causal),
+        "contract": violations(bank, asked, found, held_out, causal, task.group_by),
     }
     return bank, maker, figures
 
@@ -140,10 +140,11 @@ def weighed(
     return bank.with_weights(blend.eta, blend.weights, {"of": of, "tried": tried})
 
 
-def shown(bank: Bank, queries: Keys, asked: pl.DataFrame, k: int, causal: bool) -> Neighbours:
+def shown(bank: Bank, queries: Keys, asked: pl.DataFrame, k: int, task: TaskSettings) -> Neighbours:
     """What queries are shown by the contract; `asked` identifies them and has their clocks."""
-    known_by = asked["observed_at"].to_numpy() if causal else None
-    return bank.search(queries, k, known_by=known_by, exclude=bank.alike(asked))
+    known_by = asked["observed_at"].to_numpy() if task.split == "temporal" else None
+    left_out = bank.withheld(asked, task.group_by)
+    return bank.search(queries, k, known_by=known_by, exclude=left_out)
 
 
 def _require_modalities(settings: BankSettings, there: list[str]) -> None:

@@ -1,11 +1,13 @@
 """A creator's earlier videos, against a loop over all items."""
 
+from itertools import product
+
 import numpy as np
 import polars as pl
 import pytest
 
 from m3tr.memory.bank import Bank
-from m3tr.memory.groups import Groups
+from m3tr.memory.groups import Groups, names_of
 
 CREATORS = np.array(["ann", "bob", "", "Ann", "7", None], object)
 
@@ -121,11 +123,57 @@ def test_creators_that_are_numbers(make):
         for t, c in zip((items, videos), own, strict=True)
     ]
     numbers = [t.with_columns(creator_id=c) for t, c in zip((items, videos), own, strict=True)]
+    # what a request holds, and a column with gaps in many a table
+    floats = [t.with_columns(pl.col("creator_id").cast(pl.Float64)) for t in numbers]
     expected = brute_force(*texts, 3, known_by, exclude)
-    for a, b in ((numbers[0], numbers[1]), (numbers[0], texts[1]), (texts[0], numbers[1])):
+    for a, b in product((texts[0], numbers[0], floats[0]), (texts[1], numbers[1], floats[1])):
         got = Groups(a).latest(b, 3, known_by, exclude)
         assert [[i for i in row if i >= 0] for row in got.index.tolist()] == expected
     assert any(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([5.0, -0.0, 1.5, None], ["5", "0", "1.5", None]),
+        ([float("nan"), float("inf"), 1e300], ["NaN", "inf", "1e+300"]),
+        ([True, None], ["true", None]),
+        ([None, None], [None, None]),
+        (["5", "5.0"], ["5", "5.0"]),
+    ],
+)
+def test_names_of_groups(values, names):
+    assert names_of(pl.Series("series", values)).to_list() == names
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_group_may_not_be_shown(make, seed):
+    """In a bank of two segments; a large group is one array for all of its videos."""
+    rng = np.random.default_rng(seed)
+    series = pl.Series("series", [None, 1, 2, 3], pl.Int64)
+    series = series.gather(pl.Series(rng.integers(0, 4, 60)))
+    items = make.items(rng, 60).with_columns(series)
+    items = items.with_columns(
+        title=pl.when(pl.int_range(60) < 50).then("video_id").otherwise("title")
+    )
+    keys, whole = make.keys(rng, 60), np.arange(60)
+    bank = Bank.build(items[:40], keys.select(whole[:40]), {})
+    later = items[40:].with_columns(pl.col("series").cast(pl.Float64))
+    bank = bank.append(later, keys.select(whole[40:]), {})
+    asked = items.sample(fraction=1, shuffle=True, seed=seed)
+    withheld = bank.withheld(asked, "series")
+    names = bank.items["series"].to_list()
+    for video, alike, out in zip(asked.to_dicts(), bank.alike(asked), withheld, strict=True):
+        own = [i for i, s in enumerate(names) if s is not None and s == video["series"]]
+        assert out.tolist() == sorted({*alike.tolist(), *own})
+    assert len({id(out) for out in withheld}) < len(withheld)
+    assert all(map(np.array_equal, bank.withheld(asked, None), bank.alike(asked)))
+    queries = make.keys(rng, 60)
+    found = bank.search(queries, 5, 0.5, exclude=withheld)
+    apart = bank.search(queries, 5, 0.5, exclude=[out.copy() for out in withheld])
+    assert np.array_equal(found.index, apart.index) and np.array_equal(found.score, apart.score)
+    for row, out in zip(found.index, withheld, strict=True):
+        assert not {*row.tolist()} & {*out.tolist()}
 
 
 def test_nothing_to_ask_and_nobody_to_find(make):

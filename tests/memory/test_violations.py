@@ -9,10 +9,11 @@ from m3tr.memory.contract import violations
 from m3tr.memory.keys import Keys
 from m3tr.memory.neighbours import Neighbours
 
-LATE, ITSELF, ALIKE, HELD = (
+LATE, ITSELF, ALIKE, GROUP, HELD = (
     "outcome not known by the clock",
     "the query itself",
     "a near-duplicate",
+    "a video of its own group",
     "held-out videos in the bank",
 )
 
@@ -52,7 +53,7 @@ def shown(*rows: list[int]) -> Neighbours:
 def test_nothing_to_complain_of(bank, queries):
     # known exactly at the clock is known
     found = violations(bank, queries, shown([0, 2], [3, -1]), {"q0", "q1"}, True)
-    assert found == {LATE: 0, ITSELF: 0, ALIKE: 0, HELD: 0}
+    assert found == {LATE: 0, ITSELF: 0, ALIKE: 0, GROUP: 0, HELD: 0}
 
 
 def test_each_breach_is_counted(bank, queries):
@@ -60,17 +61,33 @@ def test_each_breach_is_counted(bank, queries):
     assert violations(bank, queries, shown([3, 0], [3, 2]), set(), False)[LATE] == 0
     own = queries.with_columns(video_id=pl.Series(["b0", "b3"]))
     found = violations(bank, own, shown([0, 1], [2, 3]), set(), True)
-    assert found == {LATE: 0, ITSELF: 2, ALIKE: 0, HELD: 0}
+    assert found == {LATE: 0, ITSELF: 2, ALIKE: 0, GROUP: 0, HELD: 0}
     # the title of one item is that of the medium's other item too; a medium counts as well
     for alike in (
         queries.with_columns(title=pl.Series(["One!", "nothing"])),
         queries.with_columns(media=pl.Series(["m1", "m7"])),
     ):
         found = violations(bank, alike, shown([0, 1], [2, 3]), set(), True)
-        assert found == {LATE: 0, ITSELF: 0, ALIKE: 1, HELD: 0}
+        assert found == {LATE: 0, ITSELF: 0, ALIKE: 1, GROUP: 0, HELD: 0}
         assert violations(bank, alike, shown([2, 1], [1, 3]), set(), True)[ALIKE] == 2
     found = violations(bank, queries, shown([0, 1], [2, 3]), {"b1", "b2", "x"}, True)
-    assert found == {LATE: 0, ITSELF: 0, ALIKE: 0, HELD: 2}
+    assert found == {LATE: 0, ITSELF: 0, ALIKE: 0, GROUP: 0, HELD: 2}
+
+
+def test_a_video_of_its_own_group_counts_where_groups_stay_whole(make):
+    items = make.items(np.random.default_rng(0), 3).with_columns(series=pl.Series([1, 2, None]))
+    bank = Bank.build(items, Keys(np.eye(3, dtype="f4")), {})
+    series = bank.items["series"]
+    asked = pl.DataFrame(
+        {"video_id": ["q0", "q1"], "observed_at": make.times(np.array([9.0, 9.0]))}
+    )
+    own = asked.with_columns(series=pl.Series([2.0, None]))
+    found = shown([0, 1, 2], [0, 1, 2])
+    counted = violations(bank, own, found, set(), False, "series")
+    assert counted[GROUP] == 1 == series.to_list().count(2)
+    assert violations(bank, own, found, set(), False)[GROUP] == 0
+    assert violations(bank, asked, found, set(), False, "series")[GROUP] == 0
+    assert violations(bank, own, found, set(), False, "language")[GROUP] == 0
 
 
 def test_absent_neighbours_breach_nothing(bank, queries):

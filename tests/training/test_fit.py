@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+import pytest
 
-from m3tr.data.ridge import BaseForecast, out_of_fold
+from m3tr.data.ridge import BaseForecast, fold_groups, out_of_fold
 from m3tr.data.splits import groups_of
+from m3tr.errors import InputError
 from m3tr.model.intervals import PRIOR
 from m3tr.model.remember import as_digests
 from m3tr.training.ages import at_other_ages
-from m3tr.training.fit import fit_base, labels
+from m3tr.training.fit import fit, fit_base, labels
 from m3tr.training.heads import OTHER_AGE
+from m3tr.training.settings import TrainSettings
 from tests.conftest import AGES, TRAIN
 
 HEADS = ["network", "boosted residual", "boosted label", "forest residual", "forest label"]
@@ -73,6 +76,24 @@ def test_groups_of_another_column_share_a_fold(tiny_forecaster, tiny_queries):
     ((X, y, base),) = fit_base(other, [train], None, 7)
     assert np.array_equal(base, out_of_fold(X, y, groups_of(train.videos, "series"), 7))
     assert not np.allclose(base, out_of_fold(X, y, groups_of(train.videos), 7))
+
+
+def test_videos_of_one_group_fall_back_on_creators():
+    videos = pl.DataFrame(
+        {"video_id": ["a", "b", "c"], "creator_id": ["x", "y", "x"], "series": ["s"] * 3}
+    )
+    assert fold_groups(videos, "series").tolist() == [0, 1, 0]
+    assert fold_groups(videos.with_columns(creator_id=pl.lit("x")), "series").tolist() == [0, 1, 2]
+
+
+def test_a_bank_that_does_not_know_the_groups_is_refused(tiny_forecaster, tiny_queries):
+    f = tiny_forecaster.forecaster
+    task = f.task.model_copy(update={"split": "random", "group_by": "series"})
+    with pytest.raises(InputError, match="does not know 'series'.*run the stage `bank`"):
+        fit(
+            tiny_queries["train"], tiny_queries["validation"], f.bank, f.key_maker, f.mhp,
+            list(f.mhp.kinds), task, f.bank_settings, f.feature_settings, TrainSettings(), 7,
+        )  # fmt: skip
 
 
 def test_videos_of_one_creator_share_a_fold(tiny_queries):

@@ -1,4 +1,4 @@
-"""Clauses 2 and 4 for a creator's videos: none ahead of the clock, none across whole groups."""
+"""Clauses 2 and 4 for a group's videos: none ahead of the clock, none where groups stay whole."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -67,13 +67,18 @@ def test_where_another_column_stays_whole_no_query_is_shown_its_own(tiny_forecas
 
     def same(found):
         shown = np.where(found.found, of_item[found.index], "none")
-        return sum(q is not None and q in row for q, row in zip(of_query, shown, strict=True))
+        own = np.array(["nobody's" if q is None else q for q in of_query])
+        return (shown == own[:, None]).sum()
 
     grouped, loose = own.retrieve(queries["test"]), free.retrieve(queries["test"])
     assert same(grouped) == 0 < same(loose) and grouped.found.all()
     assert same(own.earlier(queries["test"])) == 0 < same(free.earlier(queries["test"]))
     alone = np.array([value is None for value in of_query])
     assert np.array_equal(grouped.index[alone], loose.index[alone])
+    assert own.breaches(queries["test"], grouped, set()) == dict.fromkeys(
+        own.breaches(queries["test"], grouped, set()), 0
+    )
+    assert own.breaches(queries["test"], loose, set())["a video of its own group"] == same(loose)
     # of new videos, too, the bank remembers the group
     new = matured(own, t.part("test").join(videos.select("video_id", "series"), on="video_id"),
                   t.feedback, t.features, held_out=True)  # fmt: skip
