@@ -15,7 +15,7 @@ from benchmarks import results_page, scores
 from benchmarks.folds import RESULT, SCORED, VIDEOS, prepare, run_fold
 from benchmarks.pool import Pool, pool
 from benchmarks.tasks import ROWS, Task, Variant, differs, named, settings
-from benchmarks.workspaces import REPOSITORY, require
+from benchmarks.workspaces import REPOSITORY, SIMULATED, require
 from m3tr.config import Params
 from m3tr.errors import InputError
 
@@ -120,8 +120,8 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     Returns
     -------
     dict
-        `quick`; `tasks`: by name the dataset, horizons (days), `folds` (sizes, scores by row,
-        label and horizon), `rows` (headlines), `ratios`, `groups`, `later` (the noise floor);
+        `quick`; `tasks`: by name the dataset, whether it is `simulated`, `folds` (sizes, scores by
+        row, label and horizon), `rows` (headlines), `ratios`, `groups`, `later` (the noise floor);
         `across`; `ablations`, where they are there and as quick.
     """
     found: dict[str, Any] = {"quick": quick, "tasks": {}}
@@ -130,11 +130,7 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
         folds = [read_fold(folder) for folder in folders if (folder / RESULT).exists()]
         if folds:
             found["tasks"][task.name] = of_task(task, folds)
-    rows = {
-        name: {r: s for r, s in task["rows"].items() if r not in scores.NOT_FORECASTERS}
-        for name, task in found["tasks"].items()
-    }
-    found["across"] = scores.across(rows)
+    found["across"] = scores.across(found["tasks"])
     if (root / FOUND).exists():
         ablations = json.loads((root / FOUND).read_text())
         if ablations.get("quick") == quick:
@@ -149,6 +145,7 @@ def of_task(task: Task, folds: Sequence[scores.Fold]) -> dict[str, Any]:
     asked = Params.model_validate(folds[0].result["settings"])
     return {
         "dataset": task.dataset,
+        "simulated": task.dataset in SIMULATED,
         "more": task.more,
         "split": asked.task.split,
         "nominal": asked.train.coverage,

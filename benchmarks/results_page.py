@@ -12,11 +12,12 @@ from m3tr.evaluation.table import ORDER as ROWS
 ORDER = (*ROWS, BEST)
 INTRO = """# Results
 
-Every row on every task of the [protocol](protocol.md#the-tasks), written by
+Every row on the tasks of the [protocol](protocol.md#the-tasks), written by
 `python -m benchmarks results`; all numbers are in [results.json](results.json). Unless it is said
 otherwise: nMSE of the increment at the last horizon, mean ± standard deviation over the folds,
 lower is better; 1 is the test mean. Intervals are 95 % bootstrap intervals over the test videos of
-all folds. Rows and metrics are defined in [evaluation.md](evaluation.md).
+all folds. Rows and metrics are defined in [evaluation.md](evaluation.md), variants of M3TR in
+[model.md](model.md#8-baselines-and-ablations).
 """
 QUICK = (
     "\n**Quick settings: one fold, few seeds, a part of the data. These figures say nothing.**\n"
@@ -59,15 +60,18 @@ def mean_ratios(across: Mapping[str, Any], rows: Sequence[str]) -> str:
     lines = [
         [
             row,
-            number(a["geometric"], 3),
-            number(a["arithmetic"], 3),
+            *(number(a[mean], 3) for mean in ("geometric", "real", "arithmetic")),
             f"{a['better']} of {a['tasks']}",
+            str(a["clearly_better"]),
+            str(a["clearly_worse"]),
         ]
         for row in rows
         if (a := across.get(row)) is not None
     ]
-    head = [f"{OURS} over", "geometric mean", "arithmetic mean", "better on"]
-    return section("M3TR's nMSE over that of each row", table(head, lines))
+    text = "Clearly: the 95 % interval of the ratio on that task, paired, does not hold 1.\n\n"
+    head = [f"{OURS} over", "geometric mean", "of the real tasks", "arithmetic mean"]
+    head += ["better on", "clearly better on", "clearly worse on"]
+    return section("M3TR's nMSE over that of each row", text + table(head, lines))
 
 
 def sizes(tasks: Mapping[str, Any]) -> str:

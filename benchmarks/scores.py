@@ -104,13 +104,19 @@ def headline_errors(folds: Sequence[Fold]) -> tuple[list[str], np.ndarray]:
 
 
 def ratios(folds: Sequence[Fold], resamples: int = RESAMPLES) -> dict[str, dict[str, list[float]]]:
-    """nMSE of every row over that of each rival, `{row: {rival: [ratio, lo, hi]}}`, paired."""
+    """nMSE of every row over that of each rival, and of M3TR over that of every row.
+
+    Returns
+    -------
+    dict
+        `{row: {other: [ratio, lo, hi]}}`, paired.
+    """
     rows, errors = headline_errors(folds)
     totals = errors.sum(0)
     drawn = Bootstrap(len(errors), resamples).means(errors)
     out: dict[str, dict[str, list[float]]] = {}
     for j, row in enumerate(rows):
-        for rival in (r for r in RIVALS if r in rows):
+        for rival in rows if row == OURS else (r for r in RIVALS if r in rows):
             k = rows.index(rival)
             lo, hi = interval(drawn[:, j] / drawn[:, k])
             out.setdefault(row, {})[rival] = [float(totals[j] / totals[k]), lo, hi]
@@ -146,31 +152,39 @@ def groups(folds: Sequence[Fold], rows: Sequence[str]) -> list[dict[str, Any]]:
     return out
 
 
-def across(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+def across(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """M3TR's nMSE over that of each row, over all tasks that have both.
 
     Parameters
     ----------
     tasks : mapping
-        `summary` of each task.
+        By name: `rows` (`summary`), `ratios`, and whether the task is `simulated`.
 
     Returns
     -------
     dict
-        `{row: {tasks, geometric, arithmetic, better}}`: how many tasks, both means of the ratio,
-        and in how many M3TR is better.
+        `{row: {tasks, geometric, real, arithmetic, better, clearly_better, clearly_worse}}`: how
+        many tasks; the geometric mean of the ratio over all and over those that are not simulated,
+        the arithmetic one; in how many M3TR is better, and where the interval is below or above 1.
     """
     out = {}
-    for row in dict.fromkeys(row for rows in tasks.values() for row in rows):
-        both = [t for t in tasks.values() if row in t and OURS in t and row != OURS]
-        found = np.array([t[OURS]["nmse"] / t[row]["nmse"] for t in both])
-        if len(found):
-            out[row] = {
-                "tasks": len(found),
-                "geometric": float(np.exp(np.log(found).mean())),
-                "arithmetic": float(found.mean()),
-                "better": int((found < 1).sum()),
-            }
+    every = dict.fromkeys(row for task in tasks.values() for row in task["rows"])
+    for row in (r for r in every if r not in (OURS, *NOT_FORECASTERS)):
+        both = [t for t in tasks.values() if {row, OURS} <= {*t["rows"]}]
+        if not both:
+            continue
+        found = np.array([t["rows"][OURS]["nmse"] / t["rows"][row]["nmse"] for t in both])
+        real = found[[not t["simulated"] for t in both]]
+        bounds = np.array([t["ratios"][OURS][row][1:] for t in both])
+        out[row] = {
+            "tasks": len(found),
+            "geometric": float(np.exp(np.log(found).mean())),
+            "real": float(np.exp(np.log(real).mean())) if len(real) else None,
+            "arithmetic": float(found.mean()),
+            "better": int((found < 1).sum()),
+            "clearly_better": int((bounds[:, 1] < 1).sum()),
+            "clearly_worse": int((bounds[:, 0] > 1).sum()),
+        }
     return out
 
 

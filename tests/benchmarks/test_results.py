@@ -92,7 +92,11 @@ def test_ratios_are_those_of_the_means_and_are_paired(scores: ModuleType) -> Non
     assert errors.shape == (80, 3)
     means = {row: s["nmse"] for row, s in scores.summary(folds).items()}
     assert dict(zip(rows, errors.sum(0), strict=True)) == pytest.approx(means)
-    ratio, lo, hi = scores.ratios(folds, resamples=200)["M3TR"]["LightGBM CF"]
+    found = scores.ratios(folds, resamples=200)
+    assert {row: {*others} for row, others in found.items()} == {
+        "mean": {"LightGBM CF"}, "LightGBM CF": {"LightGBM CF"}, "M3TR": {*FACTORS}
+    }  # fmt: skip
+    ratio, lo, hi = found["M3TR"]["LightGBM CF"]
     # errors that are proportional have a ratio without any spread, unless draws are not shared
     assert (ratio, lo, hi) == pytest.approx((0.25, 0.25, 0.25))
 
@@ -121,18 +125,24 @@ def test_groups_average_to_the_whole(scores: ModuleType) -> None:
 
 
 def test_means_over_tasks(scores: ModuleType) -> None:
-    def task(ours: float, rival: float) -> dict:
-        return {"M3TR": {"nmse": ours}, "ridge": {"nmse": rival}}
-
-    out = scores.across({"a": task(0.2, 0.4), "b": task(0.4, 0.2), "c": {"M3TR": {"nmse": 1.0}}})
-    assert out == {
-        "ridge": {
-            "tasks": 2,
-            "geometric": pytest.approx(1.0),
-            "arithmetic": pytest.approx(1.25),
-            "better": 1,
+    def task(ours: float, rival: float, about: float, simulated: bool = False) -> dict:
+        ratio = ours / rival
+        return {
+            "rows": {"M3TR": {"nmse": ours}, "ridge": {"nmse": rival}, "best attainable": {}},
+            "ratios": {"M3TR": {"M3TR": [1, 1, 1], "ridge": [ratio, ratio - about, ratio + about]}},
+            "simulated": simulated,
         }
-    }
+
+    alone = {"rows": {"M3TR": {"nmse": 1.0}}, "ratios": {}, "simulated": False}
+    tasks = {"a": task(0.2, 0.4, 0.1), "b": task(0.4, 0.2, 0.1), "c": alone}
+    expected = {"tasks": 2, "geometric": 1.0, "real": 1.0, "arithmetic": 1.25}
+    counts = {"better": 1, "clearly_better": 1, "clearly_worse": 1}
+    assert scores.across(tasks) == {"ridge": pytest.approx(expected | counts)}
+    tasks |= {"d": task(0.1, 0.8, 1.0, simulated=True)}
+    expected = {"tasks": 3, "geometric": 0.5, "real": 1.0, "arithmetic": 2.625 / 3}
+    assert scores.across(tasks) == {"ridge": pytest.approx(expected | counts | {"better": 2})}
+    only = scores.across({"d": tasks["d"]})["ridge"]
+    assert only["real"] is None and only["clearly_better"] == 0
 
 
 def test_the_page_shows_what_is_there(scores: ModuleType) -> None:
@@ -142,11 +152,11 @@ def test_the_page_shows_what_is_there(scores: ModuleType) -> None:
 
     folds = [fold(scores, FACTORS, 1), fold(scores, FACTORS, 2, ids="w")]
     task = of_task(TASKS["Y1"], folds)
-    found = {"quick": False, "tasks": {"Y1": task}, "across": scores.across({"Y1": task["rows"]})}
+    found = {"quick": False, "tasks": {"Y1": task}, "across": scores.across({"Y1": task})}
     text = page(found)
     nmse, sd = task["rows"]["M3TR"]["nmse"], task["rows"]["M3TR"]["nmse_sd"]
     assert f"| **M3TR** | CFR | {nmse:.4f} ± {sd:.4f} |" in text
-    assert "| LightGBM CF | 0.250 | 0.250 | 1 of 1 |" in text
+    assert "| LightGBM CF | 0.250 | 0.250 | 0.250 | 1 of 1 | 1 | 0 |" in text
     assert "0.250 [0.250, 0.250]" in text
     assert "| Y1 | 0.900 | 1.000 | 1.00 |" in text  # nominal coverage, and the intervals' own
     assert "Noise floor" not in text and "Ablations" not in text and "Quick" not in text
