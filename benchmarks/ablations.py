@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip", default="", help="variants that are left out, as THP, the slowest"
     )
+    parser.add_argument(
+        "--done", action="store_true", help="train no variant: the table of what --keep holds"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     tasks = named(options.tasks)
     with folder_of(options.keep) as root:
         variants = rows_without(options.skip, ABLATIONS)
-        errors = errors_of(root, tasks, variants, options.jobs, options.quick)
+        errors = errors_of(root, tasks, variants, options.jobs, options.quick, options.done)
         found = {"quick": options.quick, **summary(errors)}
         if options.keep is not None:
             write_json(found, root / FOUND)
@@ -49,7 +52,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def errors_of(
-    root: Path, tasks: Sequence[Task], variants: Sequence[Variant], processes: int, quick: bool
+    root: Path,
+    tasks: Sequence[Task],
+    variants: Sequence[Variant],
+    processes: int,
+    quick: bool,
+    done_only: bool = False,
 ) -> dict[str, dict[str, Errors]]:
     """Squared errors of the full model and the variants, by task, variant and split."""
     with pool(processes) as workers:
@@ -69,6 +77,7 @@ def errors_of(
             for name, (folder, _) in done.items()
             for variant in variants
             if differs(variant, asked[name])
+            and not (done_only and lacks(root / "ablations" / name / variant.name))
         }
         varied = workers.run("ablations", jobs)
     found: dict[str, dict[str, Errors]] = {}
@@ -94,6 +103,11 @@ def of_variant(full: Path, folder: Path, asked: Mapping[str, Any], variant: Vari
     made = {**merged(asked, variant.changes), "without": variant.without}
     with logged(full):
         return kept_errors(folder, made, partial(run_variant, full, folder, asked, variant))
+
+
+def lacks(folder: Path) -> bool:
+    """Whether a variant was not scored to the end."""
+    return not (folder / ERRORS).exists()
 
 
 def kept_errors(folder: Path, made: Mapping[str, Any], train: Callable[[], object]) -> Errors:

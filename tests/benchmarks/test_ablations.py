@@ -73,6 +73,27 @@ def test_what_was_scored_is_not_trained_again(tmp_path: Path) -> None:
     assert of_variant(full, own, asked, variant) == KNOWN
 
 
+def test_what_was_done_is_tabled_without_the_rest(tmp_path: Path) -> None:
+    """Where one variant of many is scored, no other is trained."""
+    from benchmarks import ablations
+    from benchmarks.folds import RESULT
+    from benchmarks.tasks import ABLATIONS, TASKS, settings
+    from benchmarks.workspaces import merged
+    from m3tr.workspace import write_json
+
+    task = TASKS["S400"]
+    asked = settings(task, 0, quick=True)
+    of = {variant.name: variant for variant in ABLATIONS}
+    root = tmp_path / "kept"
+    made = {"M3TR": asked, "eta=0": {**merged(asked, of["eta=0"].changes), "without": ""}}
+    for name, told in made.items():
+        own = {"settings": told, "errors": KNOWN}
+        write_json(own, root / "ablations" / "S400" / name / ablations.ERRORS)
+    write_json({"seconds": {}}, root / "datasets" / task.dataset / RESULT)  # there is no data
+    found = ablations.errors_of(root, [task], [*of.values()], 1, True, done_only=True)
+    assert found == {"S400": {"M3TR": KNOWN, "eta=0": KNOWN}}
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_ablations_of_other_settings_are_no_part_of_the_results(
     tmp_path: Path, quick: bool
