@@ -68,6 +68,8 @@ def errors_of(
                                   root / "ablations" / task.name / OURS, asked[task.name]))
             for task in tasks[::-1]
         }  # fmt: skip
+        if done_only:
+            full = {n: job for n, job in full.items() if there(job[1][1], job[1][2], asked[n])}
         done = workers.run("full model", full)
         jobs = {
             f"{name} {variant.name}": (
@@ -77,7 +79,7 @@ def errors_of(
             for name, (folder, _) in done.items()
             for variant in variants
             if differs(variant, asked[name])
-            and not (done_only and lacks(root / "ablations" / name / variant.name))
+            and (not done_only or scored_as(root / "ablations" / name, asked[name], variant))
         }
         varied = workers.run("ablations", jobs)
     found: dict[str, dict[str, Errors]] = {}
@@ -99,15 +101,25 @@ def of_full(base: Path, fold: Path, own: Path, asked: Mapping[str, Any]) -> tupl
 
 def of_variant(full: Path, folder: Path, asked: Mapping[str, Any], variant: Variant) -> Errors:
     """Errors of a variant of the forecaster that `full` holds."""
-    # what is hidden from a variant is no setting of the library, but decides as much
-    made = {**merged(asked, variant.changes), "without": variant.without}
+    made = made_as(asked, variant)
     with logged(full):
         return kept_errors(folder, made, partial(run_variant, full, folder, asked, variant))
 
 
-def lacks(folder: Path) -> bool:
-    """Whether a variant was not scored to the end."""
-    return not (folder / ERRORS).exists()
+def there(fold: Path, own: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether the full model's errors are there, or can be had without training."""
+    return trained(fold, asked) or made_with(asked, own / ERRORS) is not None
+
+
+def scored_as(folder: Path, asked: Mapping[str, Any], variant: Variant) -> bool:
+    """Whether a variant's errors are there."""
+    return made_with(made_as(asked, variant), folder / variant.name / ERRORS) is not None
+
+
+def made_as(asked: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
+    """What decides how a variant comes out."""
+    # what is hidden from it is no setting of the library, but decides as much
+    return {**merged(asked, variant.changes), "without": variant.without}
 
 
 def kept_errors(folder: Path, made: Mapping[str, Any], train: Callable[[], object]) -> Errors:

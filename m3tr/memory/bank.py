@@ -317,7 +317,7 @@ class Bank:
         known_by : ndarray of datetime64[us], shape (Q,) or (), optional
             Only items whose outcome was known by then; without it, all (random splits).
         exclude : sequence of ndarray of int, optional
-            Positions that each query is not shown (`alike`).
+            Positions that each query is not shown (`withheld`).
         age : ndarray, shape (Q,), optional
             The age, days, at which each trajectory was seen: one of `manifest.younger`, or NaN for
             the task's own.

@@ -112,6 +112,7 @@ def by_array(
 ) -> list[np.ndarray]:
     """Each array changed, once where it is there many times: large ones may be shared."""
     changed: dict[int, np.ndarray] = {}
+    arrays = list(arrays)  # an array of arrays makes new ones at each pass
     for array in arrays:
         if id(array) not in changed:
             changed[id(array)] = change(array)
@@ -128,13 +129,13 @@ class _LeftOut:
 
     @classmethod
     def of(cls, exclude: Sequence[np.ndarray] | None, n: int) -> "_LeftOut":
-        given = [np.empty(0, np.int64)] * n if exclude is None else exclude
+        given = [np.empty(0, np.int64)] * n if exclude is None else list(exclude)
         different = {id(rows): rows for rows in given}
         size = {key: len(rows) for key, rows in different.items()}
         end = dict(zip(size, np.cumsum([*size.values()], dtype=np.int64), strict=True))
         last = np.array([end[id(rows)] for rows in given], np.int64)
         flat = np.concatenate([np.empty(0, np.int64), *different.values()]).astype(np.int64)
-        return cls(last - [size[id(rows)] for rows in given], last, flat)
+        return cls(last - np.array([size[id(rows)] for rows in given], np.int64), last, flat)
 
     def select(self, queries: np.ndarray) -> "_LeftOut":
         return _LeftOut(self.first[queries], self.last[queries], self.rows)

@@ -17,6 +17,7 @@ from m3tr.features.fingerprints import fingerprints
 from m3tr.features.precomputed import COLUMNS
 from m3tr.features.store import Features
 from m3tr.memory.bank import Bank
+from m3tr.memory.groups import names_of
 from m3tr.memory.identity import digests
 from m3tr.memory.keys import Keys
 from m3tr.memory.manifest import Manifest
@@ -39,11 +40,11 @@ def items_of(
     examples: pl.DataFrame, videos: pl.DataFrame, group_by: str | None = None
 ) -> pl.DataFrame:
     """Identity of the examples' videos: ids, times, what tells near-duplicates, and their group."""
-    known = dict.fromkeys(("video_id", *IDENTITY, group_by))
-    names = [c for c in known if c in videos.columns and c not in KEPT[1:]]
-    return examples.select(KEPT).join(
-        videos.select(names), on="video_id", how="left", maintain_order="left"
-    )
+    names = [c for c in ("video_id", *IDENTITY) if c in videos.columns]
+    own = videos.select(names)
+    if group_by in videos.columns and group_by not in (*KEPT, *IDENTITY):
+        own = own.with_columns(names_of(videos[group_by]))
+    return examples.select(KEPT).join(own, on="video_id", how="left", maintain_order="left")
 
 
 def outcomes(examples: pl.DataFrame, feedback: pl.DataFrame, target: str) -> dict[str, np.ndarray]:

@@ -85,13 +85,16 @@ def test_what_was_done_is_tabled_without_the_rest(tmp_path: Path) -> None:
     asked = settings(task, 0, quick=True)
     of = {variant.name: variant for variant in ABLATIONS}
     root = tmp_path / "kept"
-    made = {"M3TR": asked, "eta=0": {**merged(asked, of["eta=0"].changes), "without": ""}}
-    for name, told in made.items():
+    made = {name: ablations.made_as(asked, of[name]) for name in ("eta=0", "-text")}
+    other = merged(made["-text"], {"train": {"seeds": 99}})
+    for name, told in (made | {"M3TR": asked, "-text": other}).items():
         own = {"settings": told, "errors": KNOWN}
         write_json(own, root / "ablations" / "S400" / name / ablations.ERRORS)
     write_json({"seconds": {}}, root / "datasets" / task.dataset / RESULT)  # there is no data
     found = ablations.errors_of(root, [task], [*of.values()], 1, True, done_only=True)
     assert found == {"S400": {"M3TR": KNOWN, "eta=0": KNOWN}}
+    # a task whose full model is of other settings has no row either
+    assert ablations.errors_of(root, [task], [*of.values()], 1, False, done_only=True) == {}
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -174,6 +174,11 @@ def test_what_a_group_may_not_be_shown(make, seed):
     assert np.array_equal(found.index, apart.index) and np.array_equal(found.score, apart.score)
     for row, out in zip(found.index, withheld, strict=True):
         assert not {*row.tolist()} & {*out.tolist()}
+    # an array of rows, whose rows are new objects at each pass
+    rows = np.sort(rng.integers(0, 60, (60, 4)))
+    found = bank.search(queries, 5, 0.5, exclude=rows)
+    apart = bank.search(queries, 5, 0.5, exclude=[row.copy() for row in rows])
+    assert np.array_equal(found.index, apart.index) and np.array_equal(found.score, apart.score)
 
 
 def test_nothing_to_ask_and_nobody_to_find(make):

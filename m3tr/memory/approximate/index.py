@@ -212,10 +212,11 @@ class Index:
         nothing = np.empty(0, np.int64)
         outs = [nothing] * len(queries)
         if exclude is not None:
-            outs = [_below(rows, at) for rows, at in zip(exclude, limit, strict=True)]
+            outs = _all_below(list(exclude), limit.tolist())
         fitted = _fit(queries, 1 / self._scale)
         # few are asked for in addition and dropped: nothing is lost, and a call serves all
-        told = [out.tobytes() if len(out) > FEW else b"" for out in outs]
+        names = {id(out): out.tobytes() if len(out) > FEW else b"" for out in outs}
+        told = [names[id(out)] for out in outs]
         # alike ones side by side: a call of FAISS has one limit and one set of excluded rows
         order = sorted(np.flatnonzero(limit > 0).tolist(), key=lambda i: (limit[i], told[i]))
 
@@ -325,6 +326,15 @@ def _fit(rows: np.ndarray, scale: np.ndarray) -> np.ndarray:
     fitted = np.zeros((len(rows), len(scale)), np.float32)
     fitted[:, : rows.shape[1]] = rows * scale[: rows.shape[1]]
     return fitted
+
+
+def _all_below(exclude: list[np.ndarray], limits: list[int]) -> list[np.ndarray]:
+    """Of each query; one array for those that share both."""
+    both = list(zip(map(id, exclude), limits, strict=True))
+    found = {
+        key: _below(rows, key[1]) for key, rows in dict(zip(both, exclude, strict=True)).items()
+    }
+    return [found[key] for key in both]
 
 
 def _below(rows: Sequence[int] | np.ndarray, limit: int) -> np.ndarray:
