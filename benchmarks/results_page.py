@@ -178,8 +178,8 @@ def ablations(found: Mapping[str, Any]) -> str:
     text = (
         "M3TR with one thing changed, over M3TR: squared error of the increment at the last "
         "horizon on validation / test of the first fold. Above 1, what was changed is worth having."
-        " The mean is geometric, over the tasks that have it. –: not run, or M3TR itself on that task. "
-        "What the model is was chosen on validation alone.\n\n"
+        " The mean is geometric, over the tasks that have it. –: not run, or M3TR itself on that "
+        "task. What the model is was chosen on validation alone.\n\n"
     )
     head = ["variant", *tasks, "mean"]
     lines = []
