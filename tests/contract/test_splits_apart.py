@@ -1,6 +1,7 @@
 """Clauses 5 and 6: who is in the bank, and what the fit has seen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,13 @@ def test_training_queries_see_training_videos_only(tiny_forecaster, tiny_queries
 
 def test_the_fit_reports_no_breach(tiny_forecaster):
     contract = tiny_forecaster.figures["contract"]
-    assert len(contract) == 4 and not any(contract.values())
+    assert len(contract) == 5 and not any(contract.values())
 
 
 def test_a_planted_breach_is_reported(tiny_forecaster, tiny_queries):
     f, train = tiny_forecaster.forecaster, tiny_queries["train"]
+    whole = f.task.model_copy(update={"group_by": "creator_id"})  # every clause binds at once
+    f = replace(f, task=whole)
     free = f.bank.search(f.bank.keys, 3, 0.5)  # no clock, no exclusion
     order = np.argsort(
         [f.bank.items["video_id"].to_list().index(v) for v in train.examples["video_id"]]
