@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -148,25 +149,37 @@ def together(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
 def _tell(result: Any, key: str | None) -> tuple[str, bool]:
     """Sentence of an expectation that does not hold, and whether it is critical."""
     config = result.expectation_config
-    plain = {k: v for k, v in config.kwargs.items() if k != "batch_id"}
-    kwargs = ", ".join(f"{name}={_short(value)}" for name, value in plain.items())
     found = result.result or {}
     seen = found.get("observed_value")
     if seen is None and found.get("unexpected_percent") is not None:
-        seen = f"{found['unexpected_percent']:.2f} % unexpected"
+        seen = f"{found['unexpected_percent']:.2f} % are not"
         first = next(iter(found.get("partial_unexpected_index_list") or []), None)
         if first is not None and key in first:
             value = first.get(config.kwargs.get("column"))
             seen += f", the first at {key} {first[key]} ({value})"
+    elif seen is None and found.get("partial_missing_list"):
+        seen = f"no {', '.join(map(str, found['partial_missing_list']))}"
     elif isinstance(seen, float):
         seen = _short(seen)
     error = (result.exception_info or {}).get("exception_message")
-    text = f"{config.type}({kwargs}) does not hold: {error or seen}"
+    text = f"{_rule(result)}; found: {error or seen}"
     remedy = (config.meta or {}).get("remedy")
     if remedy:
         text += f"; remedy: {remedy}"
     severity = getattr(config.severity, "value", config.severity)
     return text, severity == "critical"
+
+
+def _rule(result: Any) -> str:
+    """What was expected, in the words of the library's pages."""
+    result.render()
+    config = result.expectation_config
+    (told,) = config.rendered_content
+    values = {name: _short(each["value"]) for name, each in told.value.params.items()}
+    if "mostly" in config.kwargs:  # theirs shows the rounding of `all_but`
+        values["mostly_pct"] = _short(100 * config.kwargs["mostly"])
+    rule = Template(told.value.template).safe_substitute(values).rstrip(".")
+    return rule[0].lower() + rule[1:] if rule.startswith(("Must", "Values")) else rule
 
 
 def _short(value: Any) -> str:

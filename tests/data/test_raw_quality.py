@@ -67,7 +67,13 @@ BREAKS: dict[str, tuple[str, dict[str, object], str, str, str]] = {
     "ids missing": ("videos", {"video_id": " "}, "raw_videos", "video_id", "failed"),
     "ids repeated": ("videos", {"video_id": "v40"}, "raw_videos", "repeated", "failed"),
     "no publication": ("videos", {"published_at": None}, "raw_videos", "year", "failed"),
-    "before 2000": ("videos", {"published_at": LONG_AGO}, "raw_videos", "min_value=2000", "failed"),
+    "before 2000": (
+        "videos",
+        {"published_at": LONG_AGO},
+        "raw_videos",
+        "or equal to 2000",
+        "failed",
+    ),
     "after the end": (
         "videos",
         {"published_at": NEVER_SEEN},

@@ -82,7 +82,7 @@ BREAKS: dict[str, tuple[Change, Change | None, str, str, str]] = {
         lambda drawn: [fill(m, width)(drawn) for m, width in WIDTHS.items()],
         None,
         "features",
-        "column=constant",
+        "constant maximum value",
         "failed",
     ),
     "many constant": (fill("text", 3), fill("text", 2), "features_text", "constant", "warnings"),
@@ -143,7 +143,7 @@ def test_sound_features_pass_and_the_pages_name_the_suites(tmp_path: Path) -> No
 def test_ids_must_be_those_of_the_videos(tmp_path: Path, ids: list[str], words: list[str]) -> None:
     failed = told(tmp_path, draw(N, seed=1), ids=ids)["failed"]
     assert len(failed) == len(words)
-    assert all(any(f"column={word}" in text for text in failed) for word in words)
+    assert all(any(f"features: {word} " in text for text in failed) for word in words)
 
 
 def test_data_without_media_are_legitimate(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_data_without_media_are_legitimate(tmp_path: Path) -> None:
     figures = told(tmp_path, text, settings=demanded)
     assert [c["ok"] for c in figures["coverage"]] == [False, True, True]
     (failed,) = figures["failed"]
-    assert "column=visual_coverage" in failed and "lower quality.min_coverage.visual" in failed
+    assert "features: visual_coverage " in failed and "lower quality.min_coverage.visual" in failed
 
 
 def test_constants_of_few_videos_are_no_fault(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_drift_is_a_warning(tmp_path: Path) -> None:
     figures = told(tmp_path, shifted, **kept)
     assert figures["failed"] == []
     first, second = sorted(figures["warnings"])
-    assert "column=audio_coverage_change" in first
+    assert "audio_coverage_change " in first
     assert second.startswith("features_visual: ") and "the first at dimension 3" in second
     assert figures["drift"]["visual"]["moved"] == pytest.approx(1 / 6)
     # another encoder: nothing to compare
