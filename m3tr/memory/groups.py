@@ -87,7 +87,7 @@ class Groups:
         known_by : ndarray of datetime64[us], shape (Q,), or None
             Only items whose outcome was known by then; without it, all (random splits).
         exclude : sequence of ndarray of int
-            Positions that each query is not shown, ascending (`Bank.alike`).
+            Positions that each query is not shown, ascending (`Bank.withheld`).
 
         Returns
         -------

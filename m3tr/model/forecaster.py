@@ -26,20 +26,13 @@ from m3tr.memory.contract import violations
 from m3tr.memory.keys import KeyMaker, Keys
 from m3tr.memory.neighbours import Neighbours
 from m3tr.memory.settings import BankSettings
-from m3tr.model import storage
+from m3tr.model import remember, storage
 from m3tr.model.blend import Blend
 from m3tr.model.classes import ClassCovariates
 from m3tr.model.heads import RESIDUAL, BoostedHead
 from m3tr.model.inputs import Inputs, Tokens, creator_summary, label_summary, retrieved_tokens
 from m3tr.model.intervals import Intervals
 from m3tr.model.queries import Queries, at_clock, keys_at_ages, make_queries
-from m3tr.model.remember import (
-    as_digests,
-    content_of,
-    content_of_keys,
-    items_of,
-    tell_unread,
-)
 from m3tr.model.tokens import Tokeniser
 
 if TYPE_CHECKING:
@@ -184,8 +177,8 @@ class Forecaster:
         """
         task = self.task if observed_at is None else at_clock(self.task, observed_at)
         if features is None:
-            features, broken = content_of(self, videos, Path(), trusted=True)
-            tell_unread(broken)
+            features, broken = remember.content_of(self, videos, Path(), trusted=True)
+            remember.tell_unread(broken)
         queries = make_queries(videos, feedback, task, self.mhp, features)
         for m, (_, width) in queries.features.shapes.items():
             fitted = len(self.tokeniser.arrays.get(f"{m}.axes", range(width)))
@@ -260,7 +253,7 @@ class Forecaster:
 
     def compared(self, queries: Queries) -> dict[str, np.ndarray]:
         """What content keys are made of, (N, D_m): embeddings, and numbers where the bank does."""
-        return content_of_keys(queries.videos, queries.features, self.bank.numbers)
+        return remember.content_of_keys(queries.videos, queries.features, self.bank.numbers)
 
     @property
     def information(self) -> Literal["CF", "CFR"]:
@@ -269,16 +262,16 @@ class Forecaster:
 
     def took_part(self, videos: pl.DataFrame) -> np.ndarray:
         """Whether each video is one of the training split, shape (N,)."""
-        return np.isin(as_digests(videos["video_id"]), self.fitted)
+        return np.isin(remember.as_digests(videos["video_id"]), self.fitted)
 
     def holds_out(self, videos: pl.DataFrame) -> np.ndarray:
         """Whether each video is one of the validation or test split, shape (N,)."""
-        return np.isin(as_digests(videos["video_id"]), self.held_out)
+        return np.isin(remember.as_digests(videos["video_id"]), self.held_out)
 
     def breaches(self, queries: Queries, found: Neighbours, held_out: set[str]) -> dict[str, int]:
         """Breaches of the information contract among what `queries` were shown; all must be 0."""
         causal, group_by = self.task.split == "temporal", self.task.group_by
-        asked = items_of(queries.examples, queries.videos, group_by)
+        asked = remember.items_of(queries.examples, queries.videos, group_by)
         both = [
             violations(self.bank, asked, each, held_out, causal, group_by)
             for each in (found, self.earlier(queries))
