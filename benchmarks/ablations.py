@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import results_page
+from benchmarks import results_page, runs
 from benchmarks.folds import logged, made_with, run_variant, train_fold, trained
 from benchmarks.forecasts import OURS, forecasts, squared_error
 from benchmarks.pool import pool
-from benchmarks.results import FOUND, add_task_arguments, datasets, folder_of, rows_without
 from benchmarks.tasks import ABLATIONS, Task, Variant, differs, named, settings
 from benchmarks.workspaces import merged
 from m3tr.workspace import write_json
 
-ERRORS = "errors.json"
+ERRORS = "errors.json"  # of one variant
+FOUND = "ablations.json"  # of all
 SPLITS = ("validation", "test")
 Errors = dict[str, list[float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    add_task_arguments(parser)
+    runs.add_arguments(parser)
     parser.add_argument(
         "--skip", default="", help="variants that are left out, as THP, the slowest"
     )
@@ -34,20 +34,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Errors of each variant over those of M3TR.
-
-    `{quick, tasks: {task: {variant: {validation, test, horizons}}}, mean: {variant: {validation,
-    test}}}`; `validation` and `test` are ratios of squared errors of the increment at the last
-    horizon, `horizons` the squared errors at each.
-    """
-    tasks = named(options.tasks)
-    with folder_of(options.keep) as root:
-        variants = rows_without(options.skip, ABLATIONS)
-        errors = errors_of(root, tasks, variants, options.jobs, options.quick, options.done)
-        found = {"quick": options.quick, **summary(errors)}
-        if options.keep is not None:
-            write_json(found, root / FOUND)
+    """Print the table; what `find` returns."""
+    variants = runs.without(options.skip, ABLATIONS)
+    with runs.folder_of(options.keep) as root:
+        found = find(
+            root, named(options.tasks), variants, options.jobs, options.quick, options.done
+        )
     print(results_page.ablations(found).strip())
+    return found
+
+
+def find(
+    root: Path,
+    tasks: Sequence[Task],
+    variants: Sequence[Variant],
+    processes: int,
+    quick: bool,
+    done_only: bool = False,
+) -> dict[str, Any]:
+    """Errors of each variant over those of M3TR, kept in `root/ablations.json`.
+
+    Parameters
+    ----------
+    root : Path
+        Of the workspaces; those that are there with the same settings are not trained again.
+    tasks, variants : sequence
+    processes : int
+        Side by side.
+    quick : bool
+        Settings for a first look.
+    done_only : bool
+        Only what is there already.
+
+    Returns
+    -------
+    dict
+        `quick`; `tasks`: `{task: {variant: {validation, test, horizons}}}`; `mean`: `{variant:
+        {validation, test}}`. `validation` and `test` are ratios of squared errors of the increment
+        at the last horizon, `horizons` the squared errors at each.
+    """
+    errors = errors_of(root, tasks, variants, processes, quick, done_only)
+    found = {"quick": quick, **summary(errors)}
+    write_json(found, root / FOUND)
     return found
 
 
@@ -61,7 +89,7 @@ def errors_of(
 ) -> dict[str, dict[str, Errors]]:
     """Squared errors of the full model and the variants, by task, variant and split."""
     with pool(processes) as workers:
-        bases = datasets(workers, root, tasks, quick)
+        bases = runs.datasets(workers, root, tasks, quick)
         asked = {task.name: settings(task, 0, quick) for task in tasks}
         full = {
             task.name: (of_full, (bases[task.dataset], root / "tasks" / task.name / "0",
@@ -69,7 +97,7 @@ def errors_of(
             for task in tasks[::-1]
         }  # fmt: skip
         if done_only:
-            full = {n: job for n, job in full.items() if there(job[1][1], job[1][2], asked[n])}
+            full = {n: job for n, job in full.items() if full_known(job[1][1], job[1][2], asked[n])}
         done = workers.run("full model", full)
         jobs = {
             f"{name} {variant.name}": (
@@ -106,7 +134,7 @@ def of_variant(full: Path, folder: Path, asked: Mapping[str, Any], variant: Vari
         return kept_errors(folder, made, partial(run_variant, full, folder, asked, variant))
 
 
-def there(fold: Path, own: Path, asked: Mapping[str, Any]) -> bool:
+def full_known(fold: Path, own: Path, asked: Mapping[str, Any]) -> bool:
     """Whether the full model's errors are there, or can be had without training."""
     return trained(fold, asked) or made_with(asked, own / ERRORS) is not None
 

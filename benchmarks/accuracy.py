@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results_page
-from benchmarks.results import SLOW, collect, folder_of, rows_without, run_tasks
-from benchmarks.tasks import TASKS, Task
+from benchmarks import results_page, runs
+from benchmarks.results import collect, run_tasks
+from benchmarks.tasks import ROWS, TASKS, Task
 from benchmarks.workspaces import NAMES
 from m3tr.errors import InputError
 
@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     over the folds.
     """
     tasks = of_dataset(options.dataset, options.task)
-    with folder_of(options.keep) as root:
-        run_tasks(root, tasks, options.jobs, options.quick, rows_without(SLOW))
+    with runs.folder_of(options.keep) as root:
+        run_tasks(root, tasks, options.jobs, options.quick, ROWS)
         found = collect(root, tasks, options.quick)
     for name, task in found["tasks"].items():
         print(results_page.of_task(name, task).strip())

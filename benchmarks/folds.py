@@ -65,23 +65,24 @@ def run_fold(
     """Forecasts of the test part by all rows; what `folder/result.json` then holds.
 
     Writes `scored.parquet` (forecasts, as `baselines.rows.SCHEMA`), `videos.parquet` (what the
-    groups of the results are made of) and, last, `result.json`. A fold with the same settings
-    whose result is there is not run again.
+    groups of the results are made of) and, last, `result.json`. What is there with the same
+    settings is not run again: a variant more is one row more.
     """
-    if (known := result_of(folder, settings, variants)) is not None:
-        return known
+    result = made_with(settings, folder / RESULT)
+    if result is None:
+        result = first_rows(base, folder, task, settings)
+    for variant in variants:
+        if variant.name not in result["variants"]:
+            result = one_row_more(base, folder, settings, variant, result)
+    return result
+
+
+def first_rows(base: Path, folder: Path, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the stages of a fold and write what `run_fold` says, without a variant."""
     seconds = train_fold(base, folder, settings)
     with logged(folder):
         run_stages(folder, ("evaluate",), seconds)
         parts = [pl.read_parquet(folder / PREDICTIONS)]
-        for variant in variants:
-            with timed(variant.name, seconds):
-                run_variant(folder, folder / "variants" / variant.name, settings, variant)
-                own = forecasts(folder / "variants" / variant.name, "test")
-            named = {"row": variant.name, "information": variant.information}
-            if variant.without == "feedback":  # it does not know what was counted before the clock
-                own = own.filter(pl.col("label") == "increment")
-            parts.append(own.with_columns(**{k: pl.lit(v) for k, v in named.items()}))
         if task.later is not None:
             with timed("later clock", seconds):
                 parts.append(later_clock(folder, task.later))
@@ -94,7 +95,7 @@ def run_fold(
     rows = json.loads((folder / "reports" / "results.json").read_text())
     result = {
         "settings": dict(settings),
-        "variants": [variant.name for variant in variants],
+        "variants": [],
         "examples": dict(examples["split"].value_counts().sort("split").iter_rows()),
         "seconds": seconds,
         # what cannot be computed anew from the forecasts alone
@@ -102,6 +103,33 @@ def run_fold(
     }
     write_json(result, folder / RESULT)
     return result
+
+
+def one_row_more(
+    base: Path,
+    folder: Path,
+    settings: Mapping[str, Any],
+    variant: Variant,
+    result: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Train a variant in a fold that has been run, and put its row to the others."""
+    seconds = dict(result["seconds"])
+    own = folder / "variants" / variant.name
+    with logged(folder), timed(variant.name, seconds):
+        if not (folder / FEATURES).exists():  # a fold keeps little once it is scored
+            link(base / FEATURES, folder / FEATURES)
+            run_stages(folder, ("ingest",))
+        run_variant(folder, own, settings, variant)
+        row = forecasts(own, "test")
+    if variant.without == "feedback":  # it does not know what was counted before the clock
+        row = row.filter(pl.col("label") == "increment")
+    row = row.with_columns(row=pl.lit(variant.name), information=pl.lit(variant.information))
+    # a run that ended between the two files has left the row
+    others = pl.read_parquet(folder / SCORED).filter(pl.col("row") != variant.name)
+    write_table(pl.concat([others, row]), folder / SCORED)
+    more = {**result, "variants": [*result["variants"], variant.name], "seconds": seconds}
+    write_json(more, folder / RESULT)
+    return more
 
 
 def train_fold(base: Path, folder: Path, settings: Mapping[str, Any]) -> dict[str, float]:
@@ -129,7 +157,8 @@ def run_variant(full: Path, folder: Path, settings: Mapping[str, Any], variant: 
     # keys are made of features and feedback, the process of feedback alone
     blind = {"bank": bool(variant.without), "trajectories": variant.without == "feedback"}
     for stage, (output, sections) in SHARED.items():
-        if sections.isdisjoint(variant.changes) and not blind[stage]:
+        same = sections.isdisjoint(variant.changes) and not blind[stage]
+        if same and (full / output).exists():
             link(full / output, folder / output)
         else:
             STAGES[stage](folder)
@@ -161,16 +190,6 @@ def run_stages(
             STAGES[stage](folder)
 
 
-def result_of(
-    folder: Path, settings: Mapping[str, Any], variants: Sequence[Variant] = ()
-) -> dict[str, Any] | None:
-    """The result of an earlier run with these settings and variants, where there is one."""
-    known = made_with(settings, folder / RESULT)
-    if known is None or not {v.name for v in variants} <= {*known.get("variants", ())}:
-        return None
-    return known
-
-
 def made_with(settings: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """The content of a JSON file, where it is there and was made with these settings."""
     try:
@@ -183,7 +202,7 @@ def made_with(settings: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
 
 def trained(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the workspace holds a forecaster that was trained with these settings."""
-    return result_of(folder, settings) is not None and (folder / MODEL).exists()
+    return made_with(settings, folder / RESULT) is not None and (folder / MODEL).exists()
 
 
 @contextmanager

@@ -3,60 +3,69 @@
 import argparse
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from benchmarks import results_page, scores
-from benchmarks.folds import RESULT, SCORED, VIDEOS, prepare, run_fold
-from benchmarks.pool import Pool, pool
-from benchmarks.tasks import ROWS, Task, Variant, differs, named, settings
-from benchmarks.workspaces import REPOSITORY, SIMULATED, require
+from benchmarks import ablations, results_page, runs, scores
+from benchmarks.folds import RESULT, SCORED, VIDEOS, run_fold
+from benchmarks.pool import pool
+from benchmarks.tasks import ABLATIONS, ROWS, Task, Variant, differs, named, settings
+from benchmarks.workspaces import REPOSITORY, SIMULATED
 from m3tr.config import Params
-from m3tr.errors import InputError
+from m3tr.registry.provenance import git_state
+from m3tr.registry.tracking import stage_run
 
-FOUND = "ablations.json"
-SLOW = "THP"  # fits a transformer to each fold; the ablations have it on the first ones
 # what a fold's workspace needs no more once it is scored; the first fold serves the ablations
 HEAVY = ("artifacts", "variants", ".mlflow")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    add_task_arguments(parser)
+    runs.add_arguments(parser)
+    parser.add_argument("--skip", default="", help="variants of M3TR that are left out, as THP")
     parser.add_argument(
-        "--skip", default=SLOW, help=f"variants of M3TR without a row; default {SLOW}, '': none"
+        "--ablations", action="store_true", help="then run the benchmark ablations, for its section"
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of results.md and results.json; docs, but for --quick"
+        "--track", action="store_true", help="an MLflow run: at MLFLOW_TRACKING_URI, or in --keep"
     )
-
-
-def add_task_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which tasks, on how many processes, and where."""
-    parser.add_argument("--tasks", help="names separated by commas, as Y1,W6; default: all")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--keep", type=Path, help="work here; what is done there is not done again")
+    parser.add_argument(
+        "--out", type=Path, help="where the page goes; default: docs, with --quick to --keep"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run what is not done yet, write the page; headlines `{task: {row: {nmse, src, ...}}}`."""
-    tasks = named(options.tasks)
-    with folder_of(options.keep) as root:
-        run_tasks(root, tasks, options.jobs, options.quick, rows_without(options.skip))
+    tasks, rows = named(options.tasks), runs.without(options.skip, ROWS)
+    with runs.folder_of(options.keep) as root:
+        run_tasks(root, tasks, options.jobs, options.quick, rows)
+        if options.ablations:
+            ablations.find(root, tasks, ABLATIONS, options.jobs, options.quick)
         found = collect(root, tasks, options.quick)
         text = results_page.page(found)
-        out = options.out or (None if options.quick else REPOSITORY / "docs")
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "results.md").write_text(text)
-            (out / "results.json").write_text(json.dumps(rounded(found), indent=1) + "\n")
+        written = options.out or (root if options.quick else REPOSITORY / "docs")
+        written.mkdir(parents=True, exist_ok=True)
+        files = {"results.md": text, "results.json": json.dumps(rounded(found), indent=1) + "\n"}
+        for name, content in files.items():
+            (written / name).write_text(content)
+        if options.track:
+            track(root, found, [written / name for name in files])
     print(text)
     return {name: task["rows"] for name, task in found["tasks"].items()}
+
+
+def track(root: Path, found: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Record headlines, ablations and the files as one MLflow run of the experiment `results`."""
+    figures = {name: task["rows"] for name, task in found["tasks"].items()}
+    varied = found.get("ablations", {}).get("mean", {})
+    told, code = {"quick": found["quick"], "tasks": [*figures]}, git_state(REPOSITORY)
+    with stage_run("results", workspace=root, experiment="results", params=told, tags=code) as run:
+        run.log_metrics({**figures, "ablations": varied})
+        for file in files:
+            run.log_artifact(file)
 
 
 def rounded(found: Any) -> Any:
@@ -68,21 +77,12 @@ def rounded(found: Any) -> Any:
     return round(found, 5) if isinstance(found, float) else found
 
 
-def rows_without(skip: str, rows: Sequence[Variant] = ROWS) -> list[Variant]:
-    """The variants of M3TR, by default those that are rows, but for a comma-separated list."""
-    names = {name.strip() for name in skip.split(",")} - {""}
-    known = [row.name for row in rows]
-    for name in sorted(names - {*known}):
-        raise InputError(f"--skip {name}: name some of {', '.join(known)}")
-    return [row for row in rows if row.name not in names]
-
-
 def run_tasks(
     root: Path, tasks: Sequence[Task], processes: int, quick: bool, rows: Sequence[Variant]
 ) -> None:
     """Every fold of the tasks, side by side; those that fail are told and left out."""
     with pool(processes) as workers:
-        bases = datasets(workers, root, tasks, quick)
+        bases = runs.datasets(workers, root, tasks, quick)
         jobs = {}
         for task in tasks[::-1]:  # the long ones first
             for fold in range(folds_of(task, quick)):
@@ -102,18 +102,6 @@ def one_fold(base: Path, folder: Path, *arguments: Any) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def datasets(workers: Pool, root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Path]:
-    """Workspaces with the data and features of the tasks' datasets."""
-    names = list(dict.fromkeys(task.dataset for task in tasks))
-    for name in names:
-        require(name)
-    found = workers.run("datasets", {name: (prepare, (name, root, quick)) for name in names})
-    for name in names:
-        if name not in found:
-            raise InputError(f"the dataset {name} could not be brought; the reason is said above")
-    return found
-
-
 def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     """All numbers of the page, from what the folds have left; none of a single video.
 
@@ -131,10 +119,10 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
         if folds:
             found["tasks"][task.name] = of_task(task, folds)
     found["across"] = scores.across(found["tasks"])
-    if (root / FOUND).exists():
-        ablations = json.loads((root / FOUND).read_text())
-        if ablations.get("quick") == quick:
-            found["ablations"] = ablations
+    if (root / ablations.FOUND).exists():
+        varied = json.loads((root / ablations.FOUND).read_text())
+        if varied.get("quick") == quick:
+            found["ablations"] = varied
     return found
 
 
@@ -173,10 +161,3 @@ def read_fold(folder: Path) -> scores.Fold:
 def folds_of(task: Task, quick: bool) -> int:
     """How many folds are run."""
     return 1 if quick else len(task.folds)
-
-
-@contextmanager
-def folder_of(keep: Path | None) -> Iterator[Path]:
-    """The folder to work in: `keep`, or a temporary one."""
-    with tempfile.TemporaryDirectory(prefix="m3tr-results-") as scratch:
-        yield (keep or Path(scratch)).resolve()

@@ -13,11 +13,11 @@ ORDER = (*ROWS, BEST)
 INTRO = """# Results
 
 Every row on the tasks of the [protocol](protocol.md#the-tasks), written by
-`python -m benchmarks results`; all numbers are in [results.json](results.json). Unless it is said
-otherwise: nMSE of the increment at the last horizon, mean ± standard deviation over the folds,
-lower is better; 1 is the test mean. Intervals are 95 % bootstrap intervals over the test videos of
-all folds. Rows and metrics are defined in [evaluation.md](evaluation.md), variants of M3TR in
-[model.md](model.md#8-baselines-and-ablations).
+`python -m benchmarks results --ablations`; all numbers are in [results.json](results.json). Unless
+it is said otherwise: nMSE of the increment at the last horizon, mean ± standard deviation over the
+folds, lower is better; 1 is the test mean. Intervals are 95 % bootstrap intervals over the test
+videos of all folds. Rows and metrics are defined in [evaluation.md](evaluation.md), variants of
+M3TR in [model.md](model.md#8-baselines-and-ablations).
 """
 QUICK = (
     "\n**Quick settings: one fold, few seeds, a part of the data. These figures say nothing.**\n"

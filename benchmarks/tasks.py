@@ -101,6 +101,9 @@ TASKS: dict[str, Task] = {
     )
 }
 
+# modalities that no video of a dataset has
+ABSENT = dict.fromkeys(("youtube-2021", "weibo-ced", "tiktok-smp"), ("visual", "audio"))
+
 # how M3TR is set in every task; learned means from training and validation
 MODEL: Changes = {
     "bank": {"eta": "learned", "weights": "learned", "trajectory": "supervised", "numbers": True},
@@ -142,9 +145,13 @@ def settings(task: Task, fold: int, quick: bool = False) -> dict[str, Any]:
 def differs(variant: Variant, settings: Mapping[str, Any]) -> bool:
     """Whether a variant is another model under these settings.
 
-    At age 0 nothing was seen: the process and what compares trajectories have nothing to do.
+    At age 0 nothing was seen: the process and what compares trajectories have nothing to do. Nor
+    can a modality be taken away where no video has it.
     """
-    age = Params.model_validate(dict(settings)).task.observe.age
+    params = Params.model_validate(dict(settings))
+    if variant.without in ABSENT.get(params.name, ()):
+        return False
+    age = params.task.observe.age
     told = {*variant.changes.get("bank", {})} - {"retrieve"} or "hawkes" in variant.changes
     return age != timedelta(0) or not (told or variant.without == "feedback")
 

@@ -101,8 +101,8 @@ def test_what_was_done_is_tabled_without_the_rest(tmp_path: Path) -> None:
 def test_ablations_of_other_settings_are_no_part_of_the_results(
     tmp_path: Path, quick: bool
 ) -> None:
-    from benchmarks.ablations import summary
-    from benchmarks.results import FOUND, collect
+    from benchmarks.ablations import FOUND, summary
+    from benchmarks.results import collect
     from m3tr.workspace import write_json
 
     assert "ablations" not in collect(tmp_path, [], quick)

@@ -1,14 +1,11 @@
 """The benchmarks, run as a reader runs them."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from m3tr.baselines.rows import baselines
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # files beside the questions
@@ -26,12 +23,12 @@ NO_QUESTIONS = {
     "pool",
     "results_page",
     "retrieval_world",
+    "runs",
     "scores",
     "tasks",
     "tiktok",
     "workspaces",
 }
-ROWS = [*(row.name for row in baselines()), "M3TR"]
 
 
 def benchmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -84,22 +81,6 @@ def test_the_settings_of_every_dataset_are_read_by_the_library(name: str, tmp_pa
     (tmp_path / "params.yaml").write_text(path.read_text())
     params = read_params(tmp_path)
     assert params.name == name
-
-
-@pytest.mark.slow
-def test_accuracy_ends_with_its_figures_as_json() -> None:
-    done = benchmark("accuracy", "--dataset", "sample", "--quick")
-    assert done.returncode == 0, done.stderr[-2000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
-    rows = figures["S400"]
-    assert [row for row in rows if row in ROWS] == ROWS
-    for row in rows.values():
-        assert set(row) == {"nmse", "nmse_sd", "src", "mae", "information"}
-    assert rows["M3TR"]["information"] == "CFR"
-    assert rows["mean"]["src"] is None
-    # a forecaster that sees content and feedback beats those that see neither
-    assert rows["M3TR"]["nmse"] < rows["last count"]["nmse"] < rows["mean"]["nmse"]
-    assert "/ LightGBM CF" in done.stdout
 
 
 def test_every_way_of_the_scan_computes_the_same(

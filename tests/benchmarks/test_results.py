@@ -164,6 +164,31 @@ def test_the_page_shows_what_is_there(scores: ModuleType) -> None:
     assert "Nothing has been run" in page({"quick": False, "tasks": {}, "across": {}})
 
 
+def test_what_was_found_is_one_run_of_mlflow(
+    scores: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.results import of_task, track
+    from benchmarks.tasks import TASKS
+    from m3tr.registry.connection import connect
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    page = tmp_path / "results.md"
+    page.write_text("# Results")
+    tasks = {"Y1": of_task(TASKS["Y1"], [fold(scores, FACTORS, 1)])}
+    varied = {"mean": {"-text": {"validation": 1.5, "test": 1.25}}}
+    track(tmp_path, {"quick": True, "tasks": tasks, "ablations": varied}, [page])
+    connect(tmp_path)
+    import mlflow
+
+    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert run.data.metrics["Y1.M3TR.nmse"] == pytest.approx(tasks["Y1"]["rows"]["M3TR"]["nmse"])
+    assert run.data.metrics["ablations.-text.test"] == 1.25
+    assert run.data.params["quick"] == "True"
+    assert [file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)] == [
+        "results.md"
+    ]
+
+
 @pytest.mark.parametrize("n", [20, 65, 130, 1000])
 def test_one_decile_in_twenty_is_beyond_chance(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))

@@ -1,11 +1,13 @@
 """The protocol's tasks: settings the library reads, folds, and runs that can be taken up again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from m3tr.baselines.rows import baselines
 from tests.benchmarks.test_benchmarks import benchmark
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,7 +51,7 @@ def test_every_youtube_task_ends_on_the_same_days() -> None:
     assert ends == {tuple(f"2021-05-{d:02}T12:00:00+00:00" for d in (6, 13, 20))}
 
 
-def test_a_cold_start_has_no_ablation_of_what_reads_feedback() -> None:
+def test_no_ablation_takes_away_what_is_not_there() -> None:
     from benchmarks.tasks import ABLATIONS, differs, settings
     from benchmarks.tasks import TASKS as KNOWN
     from benchmarks.workspaces import merged
@@ -59,7 +61,8 @@ def test_a_cold_start_has_no_ablation_of_what_reads_feedback() -> None:
     assert {"-MHP", "THP", "eta=1", "-supervised key"} < set(cold)
     assert not {"-retrieval", "-text", "-boosted heads"} & set(cold)
     for name in ("Y1", "W24", "S400"):
-        assert all(differs(v, settings(KNOWN[name], 0)) for v in ABLATIONS)
+        same = {v.name for v in ABLATIONS if not differs(v, settings(KNOWN[name], 0))}
+        assert same == (set() if name == "S400" else {"-visual", "-audio"})
         for variant in ABLATIONS:
             Params.model_validate(merged(settings(KNOWN[name], 0), variant.changes))
 
@@ -119,27 +122,42 @@ def test_unknown_tasks_and_no_processes_are_one_sentence(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_results_are_taken_up_where_they_ended(tmp_path: Path) -> None:
+def test_a_fold_is_run_once_for_results_ablations_and_accuracy(tmp_path: Path) -> None:
     from benchmarks.tasks import ABLATIONS
 
     keep, out = tmp_path / "keep", tmp_path / "out"
-    arguments = ("--quick", "--tasks", "S400", "--jobs", "1", "--keep", str(keep))
-    first = benchmark("results", *arguments)
+    common = ("--quick", "--jobs", "1", "--keep", str(keep))
+    first = benchmark("results", *common, "--tasks", "S400", "--skip", "THP,MMRA-like")
     assert first.returncode == 0, first.stderr[-2000:]
-    result = keep / "tasks" / "S400" / "0" / "result.json"
-    before = result.stat().st_mtime_ns
+    earlier = json.loads(first.stdout.splitlines()[-1])["S400"]
+    fold = keep / "tasks" / "S400" / "0"
+    before = (fold / "videos.parquet").stat().st_mtime_ns
     # one that fits the process anew, one without a bank, one from which a modality is hidden
     few = {"-Mamba", "-retrieval", "-text"}
     rest = ",".join(v.name for v in ABLATIONS if v.name not in few)
-    ablated = benchmark("ablations", *arguments, "--skip", rest)
+    ablated = benchmark("ablations", *common, "--tasks", "S400", "--skip", rest)
     assert ablated.returncode == 0, ablated.stderr[-2000:]
     figures = json.loads(ablated.stdout.splitlines()[-1])
     assert figures["tasks"]["S400"]["M3TR"]["validation"] == 1.0
     assert {*figures["mean"]} == few and figures["mean"]["-Mamba"]["test"] > 0
-    again = benchmark("results", *arguments, "--out", str(out))
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert result.stat().st_mtime_ns == before
-    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
-    rows = json.loads((out / "results.json").read_text())["tasks"]["S400"]["rows"]
-    assert rows["best attainable"]["nmse"] < rows["M3TR"]["nmse"] < rows["mean"]["nmse"]
+
+    shutil.rmtree(fold / "artifacts")  # as of folds that no ablation reads
+    scored = benchmark("accuracy", *common, "--dataset", "sample")
+    assert scored.returncode == 0, scored.stderr[-2000:]
+    rows = json.loads(scored.stdout.splitlines()[-1])["S400"]
+    assert {*rows} - {*earlier} == {"THP", "MMRA-like"}
+    assert {*rows} >= {"M3TR", *(row.name for row in baselines())}
+    keys = ("nmse", "nmse_sd", "src", "mae", "information")
+    assert {n: rows[n] for n in earlier} == {n: {k: r[k] for k in keys} for n, r in earlier.items()}
+    assert rows["M3TR"]["information"] == "CFR" and rows["mean"]["src"] is None
+    # a forecaster that sees content and feedback beats those that see neither
+    assert rows["M3TR"]["nmse"] < rows["last count"]["nmse"] < rows["mean"]["nmse"]
+    assert rows["best attainable"]["nmse"] < rows["M3TR"]["nmse"] < rows["MMRA-like"]["nmse"]
+    assert "/ LightGBM CF" in scored.stdout
+
+    page = benchmark("results", *common, "--tasks", "S400", "--out", str(out))
+    assert page.returncode == 0, page.stderr[-2000:]
+    assert {*json.loads(page.stdout.splitlines()[-1])["S400"]} == {*rows}
+    assert {*json.loads((out / "results.json").read_text())["tasks"]["S400"]["rows"]} == {*rows}
     assert "## Ablations" in (out / "results.md").read_text()
+    assert (fold / "videos.parquet").stat().st_mtime_ns == before  # it was not run again
