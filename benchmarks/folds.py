@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def one_row_more(
             run_stages(folder, ("ingest",))
         run_variant(folder, own, settings, variant)
         row = forecasts(own, "test")
-    if variant.without == "feedback":  # it does not know what was counted before the clock
+    if "feedback" in variant.absent:  # it does not know what was counted before the clock
         row = row.filter(pl.col("label") == "increment")
     row = row.with_columns(row=pl.lit(variant.name), information=pl.lit(variant.information))
     # a run that ended between the two files has left the row
@@ -148,14 +148,14 @@ def run_variant(full: Path, folder: Path, settings: Mapping[str, Any], variant: 
     """Train a variant of the forecaster that the workspace `full` has trained."""
     shutil.rmtree(folder, ignore_errors=True)
     link(full / "data", folder / "data")
-    if variant.without:
-        blinded(full, folder, variant.without)
+    if variant.absent:
+        blinded(full, folder, variant.absent)
     else:
         for name in (FEATURES, TABLES):
             link(full / name, folder / name)
     write_settings(folder, merged(settings, variant.changes))
     # keys are made of features and feedback, the process of feedback alone
-    blind = {"bank": bool(variant.without), "trajectories": variant.without == "feedback"}
+    blind = {"bank": bool(variant.absent), "trajectories": "feedback" in variant.absent}
     for stage, (output, sections) in SHARED.items():
         same = sections.isdisjoint(variant.changes) and not blind[stage]
         if same and (full / output).exists():
@@ -165,16 +165,15 @@ def run_variant(full: Path, folder: Path, settings: Mapping[str, Any], variant: 
     STAGES["train"](folder)
 
 
-def blinded(full: Path, folder: Path, part: str) -> None:
-    """Tables and features of the workspace `full` in which no video has `part`."""
+def blinded(full: Path, folder: Path, parts: Collection[str]) -> None:
+    """Tables and features of the workspace `full` in which no video has some `parts`."""
     videos, feedback, examples = read_tables(full)
     features = read_features(full, examples)
-    if part == "feedback":
+    if "feedback" in parts:
         feedback = without_feedback(feedback, examples)
-    elif part == "metadata":
+    if "metadata" in parts:
         videos = without_metadata(videos)
-    else:
-        videos, features = without_modalities(videos, features, [part])
+    videos, features = without_modalities(videos, features, parts)
     tables = {"videos": videos, "feedback": feedback, "examples": examples}
     for name, table in tables.items():
         write_table(table, folder / TABLES / f"{name}.parquet")

@@ -49,13 +49,19 @@ class Variant(NamedTuple):
     changes : mapping
         Of the settings.
     without : str
-        What no video has: `feedback` (before the clock), `visual`, `audio`, `text`, `metadata`.
+        What no video has, separated by commas: `feedback` (before the clock), `visual`, `audio`,
+        `text`, `metadata`.
     """
 
     name: str
     information: str
     changes: Changes = {}
     without: str = ""
+
+    @property
+    def absent(self) -> list[str]:
+        """What no video has, as a list."""
+        return self.without.split(",") if self.without else []
 
 
 def _youtube(day: int) -> Task:
@@ -131,6 +137,10 @@ ABLATIONS = (
     Variant("-visual", "CFR", {}, "visual"),
     Variant("-audio", "CFR", {}, "audio"),
     Variant("-text", "CFR", {}, "text"),
+    Variant("-modalities", "CFR", {}, "visual,audio,text"),
+    Variant("visual alone", "CFR", {}, "audio,text"),
+    Variant("audio alone", "CFR", {}, "visual,text"),
+    Variant("text alone", "CFR", {}, "visual,audio"),
     Variant("-metadata", "CFR", {}, "metadata"),
     *ROWS,
 )
@@ -149,11 +159,11 @@ def differs(variant: Variant, settings: Mapping[str, Any]) -> bool:
     can a modality be taken away where no video has it.
     """
     params = Params.model_validate(dict(settings))
-    if variant.without in ABSENT.get(params.name, ()):
+    if not {*variant.absent}.isdisjoint(ABSENT.get(params.name, ())):
         return False
     age = params.task.observe.age
     told = {*variant.changes.get("bank", {})} - {"retrieve"} or "hawkes" in variant.changes
-    return age != timedelta(0) or not (told or variant.without == "feedback")
+    return age != timedelta(0) or not (told or "feedback" in variant.absent)
 
 
 def named(names: str | None) -> list[Task]:

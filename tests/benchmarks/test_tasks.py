@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from m3tr.baselines.rows import baselines
+from m3tr.features.parts import MODALITIES
 from tests.benchmarks.test_benchmarks import benchmark
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,7 +63,8 @@ def test_no_ablation_takes_away_what_is_not_there() -> None:
     assert not {"-retrieval", "-text", "-boosted heads"} & set(cold)
     for name in ("Y1", "W24", "S400"):
         same = {v.name for v in ABLATIONS if not differs(v, settings(KNOWN[name], 0))}
-        assert same == (set() if name == "S400" else {"-visual", "-audio"})
+        known = {"-visual", "-audio", "-modalities", *(f"{m} alone" for m in MODALITIES)}
+        assert same == (set() if name == "S400" else known)
         for variant in ABLATIONS:
             Params.model_validate(merged(settings(KNOWN[name], 0), variant.changes))
 
