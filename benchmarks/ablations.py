@@ -2,146 +2,114 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import results_page, runs
+from benchmarks import harness, results_page
 from benchmarks.folds import logged, made_with, run_variant, train_fold, trained
 from benchmarks.forecasts import OURS, forecasts, squared_error
 from benchmarks.pool import pool
 from benchmarks.tasks import ABLATIONS, Task, Variant, differs, named, settings
 from benchmarks.workspaces import merged
-from m3tr.workspace import write_json
+from m3tr.workspace import MODEL, write_json
 
-ERRORS = "errors.json"  # of one variant
-FOUND = "ablations.json"  # of all
+ERRORS = "errors.json"
 SPLITS = ("validation", "test")
 Errors = dict[str, list[float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    runs.add_arguments(parser)
-    parser.add_argument(
-        "--skip", default="", help="variants that are left out, as THP, the slowest"
-    )
-    parser.add_argument(
-        "--done", action="store_true", help="train no variant: the table of what --keep holds"
-    )
+    harness.add_tasks(parser)
+    harness.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Print the table; what `find` returns."""
-    variants = runs.without(options.skip, ABLATIONS)
-    with runs.folder_of(options.keep) as root:
-        found = find(
-            root, named(options.tasks), variants, options.jobs, options.quick, options.done
-        )
+    """Train what is not there yet, print the table of all; what `collect` returns."""
+    tasks, variants = named(options.tasks), harness.variants_but(options.skip, ABLATIONS)
+    with harness.folder_of(options.keep) as root:
+        ablate(root, tasks, variants, options.jobs, options.quick)
+        found = collect(root, tasks, options.quick)
     print(results_page.ablations(found).strip())
     return found
 
 
-def find(
-    root: Path,
-    tasks: Sequence[Task],
-    variants: Sequence[Variant],
-    processes: int,
-    quick: bool,
-    done_only: bool = False,
-) -> dict[str, Any]:
-    """Errors of each variant over those of M3TR, kept in `root/ablations.json`.
+def ablate(
+    root: Path, tasks: Sequence[Task], variants: Sequence[Variant], processes: int, quick: bool
+) -> None:
+    """Train M3TR and its variants, side by side; those that fail are told and left out.
 
-    Parameters
-    ----------
-    root : Path
-        Of the workspaces; those that are there with the same settings are not trained again.
-    tasks, variants : sequence
-    processes : int
-        Side by side.
-    quick : bool
-        Settings for a first look.
-    done_only : bool
-        Only what is there already.
-
-    Returns
-    -------
-    dict
-        `quick`; `tasks`: `{task: {variant: {validation, test, horizons}}}`; `mean`: `{variant:
-        {validation, test}}`. `validation` and `test` are ratios of squared errors of the increment
-        at the last horizon, `horizons` the squared errors at each.
+    Leaves `root/ablations/<task>/<variant>/errors.json`; what is there with the same settings is
+    not trained again.
     """
-    errors = errors_of(root, tasks, variants, processes, quick, done_only)
-    found = {"quick": quick, **summary(errors)}
-    write_json(found, root / FOUND)
-    return found
-
-
-def errors_of(
-    root: Path,
-    tasks: Sequence[Task],
-    variants: Sequence[Variant],
-    processes: int,
-    quick: bool,
-    done_only: bool = False,
-) -> dict[str, dict[str, Errors]]:
-    """Squared errors of the full model and the variants, by task, variant and split."""
     with pool(processes) as workers:
-        bases = runs.datasets(workers, root, tasks, quick)
+        bases = harness.datasets(workers, root, tasks, quick)
         asked = {task.name: settings(task, 0, quick) for task in tasks}
         full = {
             task.name: (of_full, (bases[task.dataset], root / "tasks" / task.name / "0",
-                                  root / "ablations" / task.name / OURS, asked[task.name]))
-            for task in tasks[::-1]
+                                  folder_of(root, task.name, OURS), asked[task.name]))
+            for task in tasks[::-1]  # the long ones first
         }  # fmt: skip
-        if done_only:
-            full = {n: job for n, job in full.items() if full_known(job[1][1], job[1][2], asked[n])}
-        done = workers.run("full model", full)
         jobs = {
             f"{name} {variant.name}": (
                 of_variant,
-                (folder, root / "ablations" / name / variant.name, asked[name], variant),
+                (workspace, folder_of(root, name, variant.name), asked[name], variant),
             )
-            for name, (folder, _) in done.items()
+            for name, workspace in workers.run("full model", full).items()
             for variant in variants
             if differs(variant, asked[name])
-            and (not done_only or scored_as(root / "ablations" / name, asked[name], variant))
         }
-        varied = workers.run("ablations", jobs)
+        workers.run("ablations", jobs)
+
+
+def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
+    """Errors of the variants that were trained over those of M3TR, as `summary`."""
     found: dict[str, dict[str, Errors]] = {}
     for task in tasks:
-        if task.name in done:
-            own = {v.name: varied.get(f"{task.name} {v.name}") for v in variants}
-            known = {name: errors for name, errors in own.items() if errors is not None}
-            found[task.name] = {OURS: done[task.name][1], **known}
-    return found
+        asked = settings(task, 0, quick)
+        made = {OURS: asked} | {v.name: made_as(asked, v) for v in ABLATIONS if differs(v, asked)}
+        known = {
+            name: kept["errors"]
+            for name, each in made.items()
+            if (kept := made_with(each, folder_of(root, task.name, name) / ERRORS)) is not None
+        }
+        if OURS in known and len(known) > 1:
+            found[task.name] = known
+    return summary(found)
 
 
-def of_full(base: Path, fold: Path, own: Path, asked: Mapping[str, Any]) -> tuple[Path, Errors]:
-    """The trained workspace of the full model, that of `results` where it is there; its errors."""
-    if trained(fold, asked):
-        with logged(fold):
-            return fold, scored(fold)
-    return own, kept_errors(own, asked, partial(train_fold, base, own, asked))
+def of_full(base: Path, fold: Path, own: Path, asked: Mapping[str, Any]) -> Path:
+    """The trained workspace of the full model, that of `results` where it is there."""
+    workspace = fold if trained(fold, asked) else own
+
+    def train() -> Path:
+        if workspace == own:
+            train_fold(base, own, asked)
+        return workspace
+
+    keep_errors(own, asked, train)
+    return workspace
 
 
-def of_variant(full: Path, folder: Path, asked: Mapping[str, Any], variant: Variant) -> Errors:
-    """Errors of a variant of the forecaster that `full` holds."""
-    made = made_as(asked, variant)
-    with logged(full):
-        return kept_errors(folder, made, partial(run_variant, full, folder, asked, variant))
+def of_variant(full: Path, own: Path, asked: Mapping[str, Any], variant: Variant) -> None:
+    """Keep the errors of a variant of the forecaster that `full` holds."""
+
+    def train() -> Path:
+        row = full / "variants" / variant.name
+        if (row / MODEL).exists():  # of `results`
+            return row
+        with logged(full):
+            run_variant(full, own, asked, variant)
+        return own
+
+    keep_errors(own, made_as(asked, variant), train)
 
 
-def full_known(fold: Path, own: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether the full model's errors are there, or can be had without training."""
-    return trained(fold, asked) or made_with(asked, own / ERRORS) is not None
-
-
-def scored_as(folder: Path, asked: Mapping[str, Any], variant: Variant) -> bool:
-    """Whether a variant's errors are there."""
-    return made_with(made_as(asked, variant), folder / variant.name / ERRORS) is not None
+def folder_of(root: Path, task: str, name: str) -> Path:
+    """Where the errors of a variant, or of M3TR itself, are kept."""
+    return root / "ablations" / task / name
 
 
 def made_as(asked: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
@@ -150,16 +118,13 @@ def made_as(asked: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
     return {**merged(asked, variant.changes), "without": variant.without}
 
 
-def kept_errors(folder: Path, made: Mapping[str, Any], train: Callable[[], object]) -> Errors:
-    """Errors of a workspace; it is trained unless it keeps those of the same settings."""
-    known = made_with(made, folder / ERRORS)
-    if known is None:
-        train()
-        with logged(folder):
-            known = {"settings": dict(made), "errors": scored(folder)}
-        write_json(known, folder / ERRORS)
-    errors: Errors = known["errors"]
-    return errors
+def keep_errors(own: Path, made: Mapping[str, Any], train: Callable[[], Path]) -> None:
+    """Write errors of the workspace that `train` returns, unless they are there as `made`."""
+    if made_with(made, own / ERRORS) is None:
+        workspace = train()
+        with logged(own):
+            errors = scored(workspace)
+        write_json({"settings": dict(made), "errors": errors}, own / ERRORS)
 
 
 def scored(workspace: Path) -> Errors:
@@ -168,7 +133,14 @@ def scored(workspace: Path) -> Errors:
 
 
 def summary(errors: Mapping[str, Mapping[str, Errors]]) -> dict[str, Any]:
-    """Ratios to the full model at the last horizon, and their geometric means over the tasks."""
+    """Ratios of errors by task and variant, and their geometric means over the tasks.
+
+    Returns
+    -------
+    dict
+        `tasks`: `{task: {variant: {validation, test, horizons}}}`, ratios to M3TR at the last
+        horizon and the squared errors at each; `mean`: `{variant: {validation, test}}`.
+    """
     tasks: dict[str, dict[str, Any]] = {}
     for name, variants in errors.items():
         full = variants[OURS]
@@ -177,10 +149,11 @@ def summary(errors: Mapping[str, Mapping[str, Errors]]) -> dict[str, Any]:
             | {"horizons": own}
             for variant, own in variants.items()
         }
-    names = dict.fromkeys(v for task in tasks.values() for v in task if v != OURS)
     mean = {}
-    for variant in names:
+    for variant in (v.name for v in ABLATIONS):
         known = [task[variant] for task in tasks.values() if variant in task]
+        if not known:
+            continue
         logs = {split: [np.log(k[split]) for k in known] for split in SPLITS}
         mean[variant] = {split: float(np.exp(np.mean(v))) for split, v in logs.items()}
     return {"tasks": tasks, "mean": mean}

@@ -1,10 +1,9 @@
 """How good are the forecasts? Every row of the results table on one dataset, side by side."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from benchmarks import results_page, runs
+from benchmarks import harness, results_page
 from benchmarks.results import collect, run_tasks
 from benchmarks.tasks import ROWS, TASKS, Task
 from benchmarks.workspaces import NAMES
@@ -17,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("--dataset", choices=NAMES, default="sample")
     parser.add_argument("--task", help="one task of the dataset, as Y6; default: all of them")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--keep", type=Path, help="work here; what is done there is not done again")
+    harness.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -28,13 +26,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     over the folds.
     """
     tasks = of_dataset(options.dataset, options.task)
-    with runs.folder_of(options.keep) as root:
-        run_tasks(root, tasks, options.jobs, options.quick, ROWS)
+    variants = harness.variants_but(options.skip, ROWS)
+    with harness.folder_of(options.keep) as root:
+        failed = run_tasks(root, tasks, options.jobs, options.quick, variants)
         found = collect(root, tasks, options.quick)
     for name, task in found["tasks"].items():
         print(results_page.of_task(name, task).strip())
-    if len(found["tasks"]) < len(tasks):
-        raise InputError("not every task could be scored; the reasons are said above")
+    if failed:
+        raise InputError(f"{', '.join(failed)} could not be scored; the reasons are said above")
     return {
         name: {row: {m: s[m] for m in METRICS} for row, s in task["rows"].items()}
         for name, task in found["tasks"].items()

@@ -19,6 +19,7 @@ from benchmarks.forecasts import best_attainable, forecasts, later_clock, test_v
 from benchmarks.perturbations import without_feedback, without_metadata, without_modalities
 from benchmarks.tasks import Task, Variant
 from benchmarks.workspaces import SIMULATED, bring, merged, settings_of, write_settings
+from m3tr.errors import InputError
 from m3tr.stages import STAGES
 from m3tr.workspace import (
     BANK,
@@ -34,7 +35,7 @@ from m3tr.workspace import (
 )
 
 RESULT, LOG = "result.json", "log.txt"
-SCORED, VIDEOS = "scored.parquet", "videos.parquet"
+SCORED, VIDEOS, VARIANT_ROWS = "scored.parquet", "videos.parquet", "rows"
 TRAINING = ("ingest", "trajectories", "bank", "train")
 # what a variant shares where it leaves these sections of the settings as they were
 SHARED = {"trajectories": (TRAJECTORIES, {"hawkes"}), "bank": (BANK, {"hawkes", "bank"})}
@@ -61,24 +62,31 @@ def run_fold(
     task: Task,
     settings: Mapping[str, Any],
     variants: Sequence[Variant] = (),
-) -> dict[str, Any]:
-    """Forecasts of the test part by all rows; what `folder/result.json` then holds.
+) -> None:
+    """Forecasts of the test part by all rows; what is there with the same settings stays.
 
-    Writes `scored.parquet` (forecasts, as `baselines.rows.SCHEMA`), `videos.parquet` (what the
-    groups of the results are made of) and, last, `result.json`. What is there with the same
-    settings is not run again: a variant more is one row more.
+    Writes `scored.parquet` (as `baselines.rows.SCHEMA`), `videos.parquet` (what the groups of the
+    results are made of), `result.json`, and `rows/<variant>.parquet` for each variant.
+
+    Raises
+    ------
+    InputError
+        Where variants failed, with their reasons; the others have been run.
     """
-    result = made_with(settings, folder / RESULT)
-    if result is None:
-        result = first_rows(base, folder, task, settings)
+    if made_with(settings, folder / RESULT) is None:
+        own_rows(base, folder, task, settings)
+    failed = []
     for variant in variants:
-        if variant.name not in result["variants"]:
-            result = one_row_more(base, folder, settings, variant, result)
-    return result
+        try:
+            variant_row(base, folder, settings, variant)
+        except Exception as error:
+            failed.append(f"{variant.name}: {error}")
+    if failed:
+        raise InputError("; ".join(failed))
 
 
-def first_rows(base: Path, folder: Path, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the stages of a fold and write what `run_fold` says, without a variant."""
+def own_rows(base: Path, folder: Path, task: Task, settings: Mapping[str, Any]) -> None:
+    """Run the stages of a fold; write all that `run_fold` says but for the variants."""
     seconds = train_fold(base, folder, settings)
     with logged(folder):
         run_stages(folder, ("evaluate",), seconds)
@@ -95,41 +103,37 @@ def first_rows(base: Path, folder: Path, task: Task, settings: Mapping[str, Any]
     rows = json.loads((folder / "reports" / "results.json").read_text())
     result = {
         "settings": dict(settings),
-        "variants": [],
         "examples": dict(examples["split"].value_counts().sort("split").iter_rows()),
         "seconds": seconds,
         # what cannot be computed anew from the forecasts alone
         "crps": {name: row["crps"] for name, row in rows.items() if row.get("crps") is not None},
     }
     write_json(result, folder / RESULT)
-    return result
 
 
-def one_row_more(
-    base: Path,
-    folder: Path,
-    settings: Mapping[str, Any],
-    variant: Variant,
-    result: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Train a variant in a fold that has been run, and put its row to the others."""
-    seconds = dict(result["seconds"])
-    own = folder / "variants" / variant.name
-    with logged(folder), timed(variant.name, seconds):
-        if not (folder / FEATURES).exists():  # a fold keeps little once it is scored
+def variant_row(base: Path, folder: Path, settings: Mapping[str, Any], variant: Variant) -> None:
+    """Train a variant on a fold that has been run, and write its row, unless it is there."""
+    written = folder / VARIANT_ROWS / f"{variant.name}.parquet"
+    if written.exists():
+        return
+    with logged(folder), timed(variant.name):
+        if not (folder / MODEL).exists():  # a fold keeps little once it is scored
+            shutil.rmtree(folder / "artifacts", ignore_errors=True)
             link(base / FEATURES, folder / FEATURES)
             run_stages(folder, ("ingest",))
-        run_variant(folder, own, settings, variant)
-        row = forecasts(own, "test")
+        workspace = folder / "variants" / variant.name
+        run_variant(folder, workspace, settings, variant)
+        row = forecasts(workspace, "test")
     if "feedback" in variant.absent:  # it does not know what was counted before the clock
         row = row.filter(pl.col("label") == "increment")
-    row = row.with_columns(row=pl.lit(variant.name), information=pl.lit(variant.information))
-    # a run that ended between the two files has left the row
-    others = pl.read_parquet(folder / SCORED).filter(pl.col("row") != variant.name)
-    write_table(pl.concat([others, row]), folder / SCORED)
-    more = {**result, "variants": [*result["variants"], variant.name], "seconds": seconds}
-    write_json(more, folder / RESULT)
-    return more
+    named = {"row": variant.name, "information": variant.information}
+    write_table(row.with_columns(**{k: pl.lit(v) for k, v in named.items()}), written)
+
+
+def scored_rows(folder: Path) -> pl.DataFrame:
+    """Forecasts of all rows that `run_fold` has left."""
+    rows = sorted((folder / VARIANT_ROWS).glob("*.parquet"))
+    return pl.concat([pl.read_parquet(path) for path in (folder / SCORED, *rows)])
 
 
 def train_fold(base: Path, folder: Path, settings: Mapping[str, Any]) -> dict[str, float]:
@@ -157,8 +161,7 @@ def run_variant(full: Path, folder: Path, settings: Mapping[str, Any], variant: 
     # keys are made of features and feedback, the process of feedback alone
     blind = {"bank": bool(variant.absent), "trajectories": "feedback" in variant.absent}
     for stage, (output, sections) in SHARED.items():
-        same = sections.isdisjoint(variant.changes) and not blind[stage]
-        if same and (full / output).exists():
+        if sections.isdisjoint(variant.changes) and not blind[stage]:
             link(full / output, folder / output)
         else:
             STAGES[stage](folder)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks import ablations, results_page, runs, scores
-from benchmarks.folds import RESULT, SCORED, VIDEOS, run_fold
+from benchmarks import ablations, harness, results_page, scores
+from benchmarks.folds import RESULT, VIDEOS, run_fold, scored_rows
 from benchmarks.pool import pool
 from benchmarks.tasks import ABLATIONS, ROWS, Task, Variant, differs, named, settings
 from benchmarks.workspaces import REPOSITORY, SIMULATED
 from m3tr.config import Params
+from m3tr.errors import InputError
+from m3tr.registry.connection import connect
 from m3tr.registry.provenance import git_state
 from m3tr.registry.tracking import stage_run
 
@@ -24,8 +27,8 @@ HEAVY = ("artifacts", "variants", ".mlflow")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    runs.add_arguments(parser)
-    parser.add_argument("--skip", default="", help="variants of M3TR that are left out, as THP")
+    harness.add_tasks(parser)
+    harness.add_arguments(parser)
     parser.add_argument(
         "--ablations", action="store_true", help="then run the benchmark ablations, for its section"
     )
@@ -39,30 +42,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run what is not done yet, write the page; headlines `{task: {row: {nmse, src, ...}}}`."""
-    tasks, rows = named(options.tasks), runs.without(options.skip, ROWS)
-    with runs.folder_of(options.keep) as root:
+    tasks, variants = named(options.tasks), harness.variants_but(options.skip, ABLATIONS)
+    if options.track and not (options.keep or os.environ.get("MLFLOW_TRACKING_URI")):
+        raise InputError("--track: say where by --keep or MLFLOW_TRACKING_URI")
+    code = git_state(REPOSITORY)  # before the page changes it
+    with harness.folder_of(options.keep) as root:
+        if options.track:
+            connect(root)  # a server that does not answer is told now
+        rows = [variant for variant in ROWS if variant in variants]
         run_tasks(root, tasks, options.jobs, options.quick, rows)
         if options.ablations:
-            ablations.find(root, tasks, ABLATIONS, options.jobs, options.quick)
+            ablations.ablate(root, tasks, variants, options.jobs, options.quick)
         found = collect(root, tasks, options.quick)
         text = results_page.page(found)
-        written = options.out or (root if options.quick else REPOSITORY / "docs")
-        written.mkdir(parents=True, exist_ok=True)
+        print(text)
+        folder = options.out or (root if options.quick else REPOSITORY / "docs")
+        folder.mkdir(parents=True, exist_ok=True)
         files = {"results.md": text, "results.json": json.dumps(rounded(found), indent=1) + "\n"}
         for name, content in files.items():
-            (written / name).write_text(content)
+            (folder / name).write_text(content)
         if options.track:
-            track(root, found, [written / name for name in files])
-    print(text)
+            track(root, found, [folder / name for name in files], code)
     return {name: task["rows"] for name, task in found["tasks"].items()}
 
 
-def track(root: Path, found: Mapping[str, Any], files: Sequence[Path]) -> None:
-    """Record headlines, ablations and the files as one MLflow run of the experiment `results`."""
+def track(
+    root: Path, found: Mapping[str, Any], files: Sequence[Path], code: Mapping[str, str]
+) -> None:
+    """Record headlines, ablations and the files as one MLflow run of the experiment `results`.
+
+    Parameters
+    ----------
+    root : Path
+        Whose `.mlflow/` it is without a server.
+    found : mapping
+        As `collect` returns it.
+    files : sequence of Path
+    code : mapping
+        Tags that say which code it was (`git_state`).
+
+    Raises
+    ------
+    InputError
+        The server named by MLFLOW_TRACKING_URI does not answer.
+    """
     figures = {name: task["rows"] for name, task in found["tasks"].items()}
     varied = found.get("ablations", {}).get("mean", {})
-    told, code = {"quick": found["quick"], "tasks": [*figures]}, git_state(REPOSITORY)
-    with stage_run("results", workspace=root, experiment="results", params=told, tags=code) as run:
+    params = {"quick": found["quick"], "tasks": [*figures]}
+    names = dict.fromkeys(task["dataset"] for task in found["tasks"].values())
+    tags = {**code, "dataset": ", ".join(names)}
+    with stage_run(
+        "results", workspace=root, experiment="results", params=params, tags=tags
+    ) as run:
         run.log_metrics({**figures, "ablations": varied})
         for file in files:
             run.log_artifact(file)
@@ -79,10 +110,10 @@ def rounded(found: Any) -> Any:
 
 def run_tasks(
     root: Path, tasks: Sequence[Task], processes: int, quick: bool, rows: Sequence[Variant]
-) -> None:
-    """Every fold of the tasks, side by side; those that fail are told and left out."""
+) -> list[str]:
+    """Every fold of the tasks, side by side; those that fail are told, and their names returned."""
     with pool(processes) as workers:
-        bases = runs.datasets(workers, root, tasks, quick)
+        bases = harness.datasets(workers, root, tasks, quick)
         jobs = {}
         for task in tasks[::-1]:  # the long ones first
             for fold in range(folds_of(task, quick)):
@@ -91,15 +122,18 @@ def run_tasks(
                 own = [row for row in rows if differs(row, asked)]
                 arguments = (bases[task.dataset], folder, task, asked, own)
                 jobs[f"{task.name} fold {fold}"] = (one_fold, arguments)
-        workers.run("results", jobs)
+        done = workers.run("results", jobs)
+    return [name for name in jobs if name not in done]
 
 
 def one_fold(base: Path, folder: Path, *arguments: Any) -> None:
     """Run a fold and remove what is not needed any more."""
-    run_fold(base, folder, *arguments)
-    if folder.name != "0":
-        for name in HEAVY:
-            shutil.rmtree(folder / name, ignore_errors=True)
+    try:
+        run_fold(base, folder, *arguments)
+    finally:
+        if folder.name != "0":
+            for name in HEAVY:
+                shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
@@ -110,7 +144,7 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     dict
         `quick`; `tasks`: by name the dataset, whether it is `simulated`, `folds` (sizes, scores by
         row, label and horizon), `rows` (headlines), `ratios`, `groups`, `later` (the noise floor);
-        `across`; `ablations`, where they are there and as quick.
+        `across`; `ablations`, where some are there, as `ablations.collect` returns them.
     """
     found: dict[str, Any] = {"quick": quick, "tasks": {}}
     for task in tasks:
@@ -119,10 +153,9 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
         if folds:
             found["tasks"][task.name] = of_task(task, folds)
     found["across"] = scores.across(found["tasks"])
-    if (root / ablations.FOUND).exists():
-        varied = json.loads((root / ablations.FOUND).read_text())
-        if varied.get("quick") == quick:
-            found["ablations"] = varied
+    varied = ablations.collect(root, tasks, quick)
+    if varied["tasks"]:
+        found["ablations"] = varied
     return found
 
 
@@ -152,7 +185,7 @@ def of_task(task: Task, folds: Sequence[scores.Fold]) -> dict[str, Any]:
 def read_fold(folder: Path) -> scores.Fold:
     """What `run_fold` has left."""
     return scores.Fold(
-        pl.read_parquet(folder / SCORED),
+        scored_rows(folder),
         pl.read_parquet(folder / VIDEOS),
         json.loads((folder / RESULT).read_text()),
     )

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from benchmarks.workspaces import QUICK, merged, settings_of
+from benchmarks.workspaces import QUICK, REAL, merged, settings_of
 from m3tr.config import Params
 from m3tr.errors import InputError
+from m3tr.features.parts import MODALITIES
 
 Changes = Mapping[str, Mapping[str, Any]]
 
@@ -107,9 +108,6 @@ TASKS: dict[str, Task] = {
     )
 }
 
-# modalities that no video of a dataset has
-ABSENT = dict.fromkeys(("youtube-2021", "weibo-ced", "tiktok-smp"), ("visual", "audio"))
-
 # how M3TR is set in every task; learned means from training and validation
 MODEL: Changes = {
     "bank": {"eta": "learned", "weights": "learned", "trajectory": "supervised", "numbers": True},
@@ -159,7 +157,8 @@ def differs(variant: Variant, settings: Mapping[str, Any]) -> bool:
     can a modality be taken away where no video has it.
     """
     params = Params.model_validate(dict(settings))
-    if not {*variant.absent}.isdisjoint(ABSENT.get(params.name, ())):
+    there = REAL[params.name].modalities if params.name in REAL else MODALITIES
+    if {*variant.absent} & {*MODALITIES} - {*there}:
         return False
     age = params.task.observe.age
     told = {*variant.changes.get("bank", {})} - {"retrieve"} or "hawkes" in variant.changes

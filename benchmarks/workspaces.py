@@ -19,10 +19,14 @@ PARAMS = Path(__file__).parent / "params"
 
 
 class Source(NamedTuple):
-    """How a dataset comes into a workspace: the source's name and the columns left out."""
+    """How a dataset comes into a workspace: the source's name and the columns left out.
+
+    `modalities` are those that some of its videos have.
+    """
 
     kind: str
     drop: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ("text",)
 
 
 # real data, below M3TR_REAL_DATA; params/<name>.yaml holds the settings of each
@@ -123,7 +127,7 @@ def bring(dataset: str, folder: Path, quick: bool = False) -> None:
         videos = min(SIMULATED[dataset], QUICK_WORLD) if quick else SIMULATED[dataset]
         simulate_data(folder, videos=videos, seed=7, media=True)
         return
-    kind, drop = REAL[dataset]
+    kind, drop, _ = REAL[dataset]
     with tempfile.TemporaryDirectory(prefix="m3tr-tables-") as scratch:
         source = real_data() / dataset
         if dataset == "tiktok-smp":

@@ -149,20 +149,7 @@ def together(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
 def _tell(result: Any, key: str | None) -> tuple[str, bool]:
     """Sentence of an expectation that does not hold, and whether it is critical."""
     config = result.expectation_config
-    found = result.result or {}
-    seen = found.get("observed_value")
-    if seen is None and found.get("unexpected_percent") is not None:
-        seen = f"{found['unexpected_percent']:.2f} % are not"
-        first = next(iter(found.get("partial_unexpected_index_list") or []), None)
-        if first is not None and key in first:
-            value = first.get(config.kwargs.get("column"))
-            seen += f", the first at {key} {first[key]} ({value})"
-    elif seen is None and found.get("partial_missing_list"):
-        seen = f"no {', '.join(map(str, found['partial_missing_list']))}"
-    elif isinstance(seen, float):
-        seen = _short(seen)
-    error = (result.exception_info or {}).get("exception_message")
-    text = f"{_rule(result)}; found: {error or seen}"
+    text = f"{_rule(result)}; found: {_found(result, key)}"
     remedy = (config.meta or {}).get("remedy")
     if remedy:
         text += f"; remedy: {remedy}"
@@ -172,14 +159,41 @@ def _tell(result: Any, key: str | None) -> tuple[str, bool]:
 
 def _rule(result: Any) -> str:
     """What was expected, in the words of the library's pages."""
-    result.render()
     config = result.expectation_config
-    (told,) = config.rendered_content
-    values = {name: _short(each["value"]) for name, each in told.value.params.items()}
+    expectation = config.to_domain_obj()
+    expectation.render()
+    if len(expectation.rendered_content or ()) != 1:
+        return str(config.type)
+    told = expectation.rendered_content[0].value
+    values = {name: _short(each["value"]) for name, each in (told.params or {}).items()}
     if "mostly" in config.kwargs:  # theirs shows the rounding of `all_but`
         values["mostly_pct"] = _short(100 * config.kwargs["mostly"])
-    rule = Template(told.value.template).safe_substitute(values).rstrip(".")
+    rule = Template(told.template).safe_substitute(values).rstrip(".")
+    rule = rule.removesuffix(", at least 100 % of the time")
     return rule[0].lower() + rule[1:] if rule.startswith(("Must", "Values")) else rule
+
+
+def _found(result: Any, key: str | None) -> str:
+    """What there was in its place."""
+    found, kwargs = result.result or {}, result.expectation_config.kwargs
+    if (seen := found.get("observed_value")) is not None:
+        return _short(seen)
+    if found.get("unexpected_percent") is not None:
+        told = f"{found['unexpected_percent']:.2f} % break it"
+        first = next(iter(found.get("partial_unexpected_index_list") or []), None)
+        if first is not None and key in first:
+            told += f", the first at {key} {first[key]}"
+            told += f" ({first[kwargs['column']]})" if kwargs.get("column") in first else ""
+        return told
+    lists = {"no": "partial_missing_list", "also": "partial_unexpected_list"}
+    other = [f"{word} {', '.join(map(str, found[n]))}" for word, n in lists.items() if found.get(n)]
+    errors = [_message(result.exception_info or {})]
+    errors += [_message(each) for each in (result.exception_info or {}).values()]
+    return "; ".join(other + [e for e in errors if e]) or "nothing"
+
+
+def _message(info: Any) -> str:
+    return str(info.get("exception_message") or "") if isinstance(info, Mapping) else ""
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Ablations: ratios to the full model, and errors that are kept for the next run."""
 
-import shutil
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +39,22 @@ def test_ablations_are_ratios_to_the_full_model() -> None:
 def test_errors_are_kept_with_the_settings_they_were_made_with(
     tmp_path: Path, tiny_forecaster: Any
 ) -> None:
-    from benchmarks.ablations import kept_errors
+    from benchmarks.ablations import ERRORS, keep_errors
 
-    folder, runs = tmp_path / "eta=0", []
+    trained, own, runs = tmp_path / "row", tmp_path / "eta=0", []
+    tiny_forecaster.workspace(trained)
 
-    def train() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        tiny_forecaster.workspace(folder)
-        runs.append(folder)
+    def train() -> Path:
+        runs.append(1)
+        return trained
 
     made = {"bank": {"eta": 0}, "train": {"ages": (0.7, 1.4)}, "without": ""}
-    first = kept_errors(folder, made, train)
+    keep_errors(own, made, train)
+    first = json.loads((own / ERRORS).read_text())["errors"]
     assert {split: len(errors) for split, errors in first.items()} == {"validation": 2, "test": 2}
-    assert kept_errors(folder, made, train) == first
+    keep_errors(own, made, train)
     assert len(runs) == 1
-    kept_errors(folder, made | {"without": "text"}, train)
+    keep_errors(own, made | {"without": "text"}, train)
     assert len(runs) == 2
 
 
@@ -69,43 +70,47 @@ def test_what_was_scored_is_not_trained_again(tmp_path: Path) -> None:
     write_json({"settings": asked, "errors": KNOWN}, full / ERRORS)
     write_json({"settings": varied, "errors": KNOWN}, own / ERRORS)
     # there is no data to train on
-    assert of_full(nothing, nothing, full, asked) == (full, KNOWN)
-    assert of_variant(full, own, asked, variant) == KNOWN
+    assert of_full(nothing, nothing, full, asked) == full
+    of_variant(full, own, asked, variant)
+    assert {path.name for path in own.iterdir()} == {ERRORS}
 
 
-def test_what_was_done_is_tabled_without_the_rest(tmp_path: Path) -> None:
-    """Where one variant of many is scored, no other is trained."""
-    from benchmarks import ablations
-    from benchmarks.folds import RESULT
+def test_the_table_has_what_was_made_with_the_settings_of_today(tmp_path: Path) -> None:
+    from benchmarks.ablations import ERRORS, collect, folder_of, made_as
     from benchmarks.tasks import ABLATIONS, TASKS, settings
     from benchmarks.workspaces import merged
     from m3tr.workspace import write_json
 
+    def keep(name: str, made: dict) -> None:
+        told = {"settings": made, "errors": KNOWN}
+        write_json(told, folder_of(tmp_path, "S400", name) / ERRORS)
+
     task = TASKS["S400"]
     asked = settings(task, 0, quick=True)
-    of = {variant.name: variant for variant in ABLATIONS}
-    root = tmp_path / "kept"
-    made = {name: ablations.made_as(asked, of[name]) for name in ("eta=0", "-text")}
-    other = merged(made["-text"], {"train": {"seeds": 99}})
-    for name, told in (made | {"M3TR": asked, "-text": other}).items():
-        own = {"settings": told, "errors": KNOWN}
-        write_json(own, root / "ablations" / "S400" / name / ablations.ERRORS)
-    write_json({"seconds": {}}, root / "datasets" / task.dataset / RESULT)  # there is no data
-    found = ablations.errors_of(root, [task], [*of.values()], 1, True, done_only=True)
-    assert found == {"S400": {"M3TR": KNOWN, "eta=0": KNOWN}}
-    # a task whose full model is of other settings has no row either
-    assert ablations.errors_of(root, [task], [*of.values()], 1, False, done_only=True) == {}
+    of = {variant.name: made_as(asked, variant) for variant in ABLATIONS}
+    assert collect(tmp_path, [task], True) == {"tasks": {}, "mean": {}}
+    keep("eta=0", of["eta=0"])
+    assert collect(tmp_path, [task], True)["tasks"] == {}  # over what?
+    keep("M3TR", asked)
+    keep("-text", merged(of["-text"], {"train": {"seeds": 99}}))
+    found = collect(tmp_path, [task, TASKS["T0"]], True)
+    assert {name: [*variants] for name, variants in found["tasks"].items()} == {
+        "S400": ["M3TR", "eta=0"]
+    }
+    assert found["mean"] == {"eta=0": {"validation": 1.0, "test": 1.0}}
+    assert collect(tmp_path, [task], False)["tasks"] == {}
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_ablations_of_other_settings_are_no_part_of_the_results(
-    tmp_path: Path, quick: bool
-) -> None:
-    from benchmarks.ablations import FOUND, summary
+def test_the_results_have_the_ablations_of_their_settings(tmp_path: Path) -> None:
+    from benchmarks.ablations import ERRORS, folder_of, made_as
     from benchmarks.results import collect
+    from benchmarks.tasks import ABLATIONS, TASKS, settings
     from m3tr.workspace import write_json
 
-    assert "ablations" not in collect(tmp_path, [], quick)
-    write_json({"quick": quick, **summary({"S400": {"M3TR": KNOWN}})}, tmp_path / FOUND)
-    assert collect(tmp_path, [], quick)["ablations"]["quick"] is quick
-    assert "ablations" not in collect(tmp_path, [], not quick)
+    task = TASKS["S400"]
+    assert "ablations" not in collect(tmp_path, [task], True)
+    asked = settings(task, 0, quick=True)
+    for name, made in (("M3TR", asked), ("-Mamba", made_as(asked, ABLATIONS[0]))):
+        write_json({"settings": made, "errors": KNOWN}, folder_of(tmp_path, "S400", name) / ERRORS)
+    assert collect(tmp_path, [task], True)["ablations"]["mean"].keys() == {"-Mamba"}
+    assert "ablations" not in collect(tmp_path, [task], False)

@@ -176,7 +176,8 @@ def test_what_was_found_is_one_run_of_mlflow(
     page.write_text("# Results")
     tasks = {"Y1": of_task(TASKS["Y1"], [fold(scores, FACTORS, 1)])}
     varied = {"mean": {"-text": {"validation": 1.5, "test": 1.25}}}
-    track(tmp_path, {"quick": True, "tasks": tasks, "ablations": varied}, [page])
+    found = {"quick": True, "tasks": tasks, "ablations": varied}
+    track(tmp_path, found, [page], {"git_commit": "abc"})
     connect(tmp_path)
     import mlflow
 
@@ -184,6 +185,7 @@ def test_what_was_found_is_one_run_of_mlflow(
     assert run.data.metrics["Y1.M3TR.nmse"] == pytest.approx(tasks["Y1"]["rows"]["M3TR"]["nmse"])
     assert run.data.metrics["ablations.-text.test"] == 1.25
     assert run.data.params["quick"] == "True"
+    assert (run.data.tags["git_commit"], run.data.tags["dataset"]) == ("abc", "youtube-2021")
     assert [file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)] == [
         "results.md"
     ]

@@ -116,7 +116,8 @@ def test_unknown_tasks_and_no_processes_are_one_sentence(tmp_path: Path) -> None
         (("ablations", "--tasks", "all"), "no task is called 'all'"),
         (("accuracy", "--task", "Y1"), "sample has no task 'Y1': name one of S400"),
         (("results", "--tasks", "S400", "--jobs", "0"), "--jobs 0"),
-        (("results", "--tasks", "S400", "--skip", "TPH"), "--skip TPH: name some of THP"),
+        (("results", "--tasks", "S400", "--skip", "TPH"), "--skip TPH: name some of -Mamba"),
+        (("results", "--tasks", "S400", "--track"), "--track: say where by --keep or MLFLOW"),
     ):
         done = benchmark(*arguments, M3TR_REAL_DATA=str(tmp_path))
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
@@ -142,7 +143,6 @@ def test_a_fold_is_run_once_for_results_ablations_and_accuracy(tmp_path: Path) -
     figures = json.loads(ablated.stdout.splitlines()[-1])
     assert figures["tasks"]["S400"]["M3TR"]["validation"] == 1.0
     assert {*figures["mean"]} == few and figures["mean"]["-Mamba"]["test"] > 0
-
     shutil.rmtree(fold / "artifacts")  # as of folds that no ablation reads
     scored = benchmark("accuracy", *common, "--dataset", "sample")
     assert scored.returncode == 0, scored.stderr[-2000:]

@@ -10,6 +10,7 @@ import pytest
 
 from m3tr.data.quality import validate
 from m3tr.data.settings import QualitySettings, TaskSettings
+from m3tr.data.suites import CRITICAL, Suite, all_but, critical, run
 from m3tr.data.windows import make_examples
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -83,6 +84,58 @@ def test_every_fault_is_told(tables, tmp_path):
     assert warning.startswith("videos: title values must not be null, at least 50 % of the time")
     assert told["videos"]["missing_media"] == 41
     assert len(told["failed"]) == 7
+
+
+def test_what_does_not_hold_is_told_in_words(tmp_path):
+    import great_expectations.expectations as gxe
+
+    frame = pl.DataFrame(
+        {
+            "id": ["p", "q", "r", "s"],
+            "part": ["train", "validation", "train", "other"],
+            "there": [None, True, False, True],
+            "a": [1.0, 2.0, 3.0, 4.0],
+            "b": [2.0, 1.0, 1.0, 1.0],
+        }
+    )
+    of_set = gxe.ExpectColumnValuesToBeInSet
+    expectations = [
+        gxe.ExpectColumnDistinctValuesToEqualSet(
+            column="part", value_set=["train", "test", "validation"], **CRITICAL
+        ),
+        of_set(column="there", value_set=[True], mostly=all_but(0.0), **CRITICAL),
+        of_set(column="there", value_set=[False], mostly=all_but(0.05), **CRITICAL),
+        gxe.ExpectColumnValuesToNotBeNull(column="there", mostly=all_but(0.1), **CRITICAL),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="a", column_B="b", **CRITICAL),
+        gxe.ExpectColumnMaxToBeBetween(column="absent", min_value=0, **critical("have it")),
+        gxe.ExpectTableRowCountToBeBetween(min_value=9, **CRITICAL),
+    ]
+    deviation = gxe.ExpectColumnStdevToBeBetween(
+        column="a", min_value=0, strict_min=True, **CRITICAL
+    )
+    suites = {
+        "many": Suite(frame, expectations, "id"),
+        "one": Suite(frame.head(1), [deviation], "id"),
+    }
+    failed = [text for outcome in run(suites, tmp_path).values() for text in outcome.failed]
+    assert sorted(failed) == sorted(
+        [
+            "many: part distinct values must match this set: train test validation; "
+            "found: no test; also other",
+            "many: there values must belong to this set: True; "
+            "found: 33.33 % break it, the first at id r (False)",
+            "many: there values must belong to this set: False, at least 95 % of the time; "
+            "found: 66.67 % break it, the first at id q (True)",
+            "many: there values must not be null, at least 90 % of the time; "
+            "found: 25.00 % break it, the first at id p (None)",
+            "many: values in a must always be greater than those in b; "
+            "found: 25.00 % break it, the first at id p",
+            "many: absent maximum value must be greater than or equal to 0; "
+            'found: Error: The column "absent" in BatchData does not exist.; remedy: have it',
+            "many: must have greater than or equal to 9 rows; found: 4",
+            "one: a standard deviation must be greater than 0; found: nothing",
+        ]
+    )
 
 
 def test_the_room_imports_nothing_heavy():

@@ -1,4 +1,4 @@
-"""What runs over several tasks share: which tasks and variants, how many processes, and where."""
+"""What benchmarks over several tasks share: their options, variants, datasets and folder."""
 
 import argparse
 import tempfile
@@ -14,14 +14,25 @@ from m3tr.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which tasks, on how many processes, and where."""
-    parser.add_argument("--tasks", help="names separated by commas, as Y1,W6; default: all")
+    """On how many processes, where, and without what."""
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--keep", type=Path, help="work here; what is done there is not done again")
+    parser.add_argument("--skip", default="", help="variants of M3TR that are not run, as THP")
 
 
-def without(skip: str, variants: Sequence[Variant]) -> list[Variant]:
-    """Variants of M3TR but for those of a comma-separated list."""
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Which tasks."""
+    parser.add_argument("--tasks", help="names separated by commas, as Y1,W6; default: all")
+
+
+def variants_but(skip: str, variants: Sequence[Variant]) -> list[Variant]:
+    """Variants of M3TR without those of a comma-separated list.
+
+    Raises
+    ------
+    InputError
+        Where no variant has a name of the list.
+    """
     names = {name.strip() for name in skip.split(",")} - {""}
     known = [variant.name for variant in variants]
     for name in sorted(names - {*known}):
@@ -30,7 +41,13 @@ def without(skip: str, variants: Sequence[Variant]) -> list[Variant]:
 
 
 def datasets(workers: Pool, root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Path]:
-    """Workspaces with the data and features of the tasks' datasets."""
+    """Workspaces with the data and features of the tasks' datasets, by name.
+
+    Raises
+    ------
+    InputError
+        Where a dataset is absent or cannot be brought.
+    """
     names = list(dict.fromkeys(task.dataset for task in tasks))
     for name in names:
         require(name)
