@@ -119,7 +119,7 @@ def test_unknown_tasks_and_no_processes_are_one_sentence(tmp_path: Path) -> None
         (("results", "--tasks", "S400", "--skip", "TPH"), "--skip TPH: name some of -Mamba"),
         (("results", "--tasks", "S400", "--track"), "--track: say where by --keep or MLFLOW"),
     ):
-        done = benchmark(*arguments, M3TR_REAL_DATA=str(tmp_path))
+        done = benchmark(*arguments, M3TR_REAL_DATA=str(tmp_path), MLFLOW_TRACKING_URI="")
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert words in done.stderr
 
