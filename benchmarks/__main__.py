@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"no benchmark is called {name!r}: name one of {', '.join(NAMES)}")
     module = importlib.import_module(f"benchmarks.{name}")
     parser = argparse.ArgumentParser(f"python -m benchmarks {name}", description=NAMES[name])
-    parser.add_argument("--quick", action="store_true", help="smaller settings, about a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller settings, a minute or two a task"
+    )
     module.add_arguments(parser)
     figures = module.run(parser.parse_args(rest))
     print(json.dumps(figures))

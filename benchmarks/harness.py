@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """On how many processes, where, and without what."""
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--keep", type=Path, help="work here; what is done there is not done again")
-    parser.add_argument("--skip", default="", help="variants of M3TR that are not run, as THP")
+    parser.add_argument(
+        "--skip", default="", help="variants of M3TR that are not run, as --skip=-Mamba,THP"
+    )
 
 
 def add_tasks(parser: argparse.ArgumentParser) -> None:

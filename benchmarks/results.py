@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--track", action="store_true", help="an MLflow run: at MLFLOW_TRACKING_URI, or in --keep"
     )
     parser.add_argument(
-        "--out", type=Path, help="where the page goes; default: docs, with --quick to --keep"
+        "--out", type=Path, help="where the page goes; default: docs if it is whole, else --keep"
     )
 
 
@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         found = collect(root, tasks, options.quick)
         text = results_page.page(found)
         print(text)
-        folder = options.out or (root if options.quick else REPOSITORY / "docs")
+        whole = not (options.quick or options.tasks)
+        folder = options.out or (REPOSITORY / "docs" if whole else root)
         folder.mkdir(parents=True, exist_ok=True)
         files = {"results.md": text, "results.json": json.dumps(rounded(found), indent=1) + "\n"}
         for name, content in files.items():

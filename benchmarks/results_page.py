@@ -176,15 +176,19 @@ def ablations(found: Mapping[str, Any]) -> str:
     tasks = found["tasks"]
     text = (
         "M3TR with one thing changed, over M3TR: squared error of the increment at the last "
-        "horizon on validation / test of the first fold. Above 1, what was changed is worth having."
-        " The mean is geometric, over the tasks that have it. –: not run, or M3TR itself on that "
-        "task. What the model is was chosen on validation alone.\n\n"
+        "horizon on validation / test of the first fold. Above 1, the variant is worse than M3TR; "
+        "below 1 on the mean, it shows a part that is not worth having here. On one fold a few "
+        "percent are noise. The mean is geometric, over as many tasks as the column before it "
+        "says. 1.000 / 1.000: the same forecasts. –: not run, M3TR itself on that task, or the "
+        "dataset has no such modality. What the model is was decided before this table, on "
+        "validation and on earlier cuts of the data. The variants: "
+        "[model.md](model.md#8-baselines-and-ablations).\n\n"
     )
-    head = ["variant", *tasks, "mean"]
+    head = ["variant", *tasks, "tasks", "mean"]
     lines = []
     for name, mean in found["mean"].items():
         cells = [both(task.get(name)) for task in tasks.values()]
-        lines.append([name, *cells, both(mean)])
+        lines.append([name, *cells, str(sum(name in task for task in tasks.values())), both(mean)])
     return section("Ablations", text + table(head, lines))
 
 

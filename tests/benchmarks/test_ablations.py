@@ -32,8 +32,8 @@ def test_ablations_are_ratios_to_the_full_model() -> None:
     assert found["mean"]["eta=0"] == pytest.approx({"validation": 1.0, "test": 2.0})
     assert found["mean"]["-MHP"] == pytest.approx({"validation": 1.5, "test": 1.5})
     text = ablations(found)
-    assert "| eta=0 | 2.000 / 1.000 | 0.500 / 4.000 | 1.000 / 2.000 |" in text
-    assert "| -MHP | 1.500 / 1.500 | – | 1.500 / 1.500 |" in text
+    assert "| eta=0 | 2.000 / 1.000 | 0.500 / 4.000 | 2 | 1.000 / 2.000 |" in text
+    assert "| -MHP | 1.500 / 1.500 | – | 1 | 1.500 / 1.500 |" in text
 
 
 def test_errors_are_kept_with_the_settings_they_were_made_with(
