@@ -5,14 +5,17 @@ horizon. The covariates are put into bins once a horizon and thread, whatever th
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from m3tr.errors import InputError
+from m3tr.progress import track
+
+T = TypeVar("T")
 
 GRID: dict[str, tuple[float, ...]] = {
     "num_leaves": (4, 7, 15, 31),
@@ -93,10 +96,12 @@ class Boosting:
         X_val: np.ndarray,
         y_val: np.ndarray,
         weight: np.ndarray | None = None,
+        shown_as: str = "",
     ) -> "Boosting":
         """Fit on X (N, D), y (N, H) and weights (N,) of the rows.
 
-        Without validation rows it is the first candidate, with a fixed number of trees.
+        Without validation rows it is the first candidate, with a fixed number of trees. Progress
+        is shown under the name `shown_as`, without one not at all.
         """
         # LightGBM writes to the data that it trains on: no two threads may share them
         local = threading.local()
@@ -107,19 +112,24 @@ class Boosting:
                 binned[h] = _Binned(X, y[:, h], X_val, y_val[:, h] if len(y_val) else None, weight)
             return binned[h].boost({**self.objective, **settings}, seed)
 
+        def shown(fits: Iterable[T], total: int) -> list[T]:
+            return list(track(fits, shown_as, total) if shown_as else fits)
+
         horizons, last = range(y.shape[1]), y.shape[1] - 1
         tried = self.candidates() if len(y_val) else self.candidates()[:1]
         seeds = range(self.seed, self.seed + max(self.seeds, 1))
         # single-threaded boosters side by side: threads inside one wait for each other at every
         # split, and where cores are shared that costs more than it gains
         with ThreadPoolExecutor(self.n_jobs) as pool:
-            found = list(pool.map(lambda c: boost(last, c, self.seed), tried))
+            found = shown(pool.map(lambda c: boost(last, c, self.seed), tried), len(tried))
             best = int(np.argmin([error for _, error in found]))
             self.settings, self.error = tried[best], found[best][1]
             at_last = found[best][0]
             jobs = [(h, seed) for h in horizons for seed in seeds]
             jobs.remove((last, self.seed))  # the search has made it
-            fits = list(pool.map(lambda job: boost(job[0], self.settings, job[1])[0], jobs))
+            fits = shown(
+                pool.map(lambda job: boost(job[0], self.settings, job[1])[0], jobs), len(jobs)
+            )
         made = list(zip(jobs, fits, strict=True))
         self.models = [[model for (at, _), model in made if at == h] for h in horizons]
         self.models[-1].insert(0, at_last)

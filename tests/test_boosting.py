@@ -95,3 +95,17 @@ def test_missing_numbers_and_few_rows_are_no_trouble():
     X, y = data(8)
     X[2, 0] = np.nan
     assert np.isfinite(fit(X, y).predict(X)).all()
+
+
+def test_progress_is_shown_under_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("m3tr.progress.LINE_EVERY_SECONDS", 0.0)
+    fit(*data())
+    assert capsys.readouterr().err == ""
+    Boosting(2, 2).fit(*data(), *data(200, 1), shown_as="boosted head")
+    # two settings, then what the search has not made of two horizons and two seeds
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" (")[0] for line in told] == [
+        f"boosted head: {done}" for done in ("1/2", "2/2", "1/3", "2/3", "3/3")
+    ]

@@ -62,7 +62,8 @@ class BoostedHead:
         best = int(np.argmin([error(*each) for each in choices])) if len(choices) > 1 else 0
         rows, read = choices[best]
         boosting = Boosting(tuning, seeds, seed=seed, objective=objective)
-        boosting.fit(rows.X[:, read], rows.y, validation.X[:, read], validation.y, rows.weight)
+        held = validation.X[:, read], validation.y
+        boosting.fit(rows.X[:, read], rows.y, *held, rows.weight, "boosted head")
         return cls(boosting, read)
 
     def predict(self, X: np.ndarray) -> np.ndarray:

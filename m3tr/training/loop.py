@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from m3tr.model.inputs import Inputs
 from m3tr.model.network import M3TRNetwork, NetworkConfig, arguments, increments, pick
+from m3tr.progress import track
 from m3tr.training.settings import TrainSettings
 
 # few videos are learned from in smaller batches, or an epoch would be a handful of steps
@@ -77,7 +78,7 @@ def train_network(
     steps = settings.epochs * -(-len(target) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, steps)
     best, errors = copy.deepcopy(network.state_dict()), []
-    for epoch in range(settings.epochs + 1):
+    for epoch in track(range(settings.epochs + 1), "network"):
         if epoch:
             network.train()
             for rows in batches(len(target), size, order):
