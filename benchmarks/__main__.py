@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     parser = argparse.ArgumentParser(f"python -m benchmarks {name}", description=NAMES[name])
     parser.add_argument(
-        "--quick", action="store_true", help="smaller settings, a minute or two a task"
+        "--quick", action="store_true", help="smaller settings: shows that it works"
     )
     module.add_arguments(parser)
     figures = module.run(parser.parse_args(rest))

@@ -1,6 +1,7 @@
 """What is each part of M3TR worth? Its variants beside it, on the first fold of each task."""
 
 import argparse
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,18 @@ def ablate(
     Leaves `root/ablations/<task>/<variant>/errors.json`; what is there with the same settings is
     not trained again.
     """
+    asked = {task.name: settings(task, 0, quick) for task in tasks}
+    missing = {
+        name: [v for v in variants if differs(v, own) and errors_of(root, name, v, own) is None]
+        for name, own in asked.items()
+    }
     with pool(processes) as workers:
         bases = harness.datasets(workers, root, tasks, quick)
-        asked = {task.name: settings(task, 0, quick) for task in tasks}
         full = {
             task.name: (of_full, (bases[task.dataset], root / "tasks" / task.name / "0",
                                   folder_of(root, task.name, OURS), asked[task.name]))
             for task in tasks[::-1]  # the long ones first
+            if missing[task.name] or errors_of(root, task.name, None, asked[task.name]) is None
         }  # fmt: skip
         jobs = {
             f"{name} {variant.name}": (
@@ -58,8 +64,7 @@ def ablate(
                 (workspace, folder_of(root, name, variant.name), asked[name], variant),
             )
             for name, workspace in workers.run("full model", full).items()
-            for variant in variants
-            if differs(variant, asked[name])
+            for variant in missing[name]
         }
         workers.run("ablations", jobs)
 
@@ -69,28 +74,38 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     found: dict[str, dict[str, Errors]] = {}
     for task in tasks:
         asked = settings(task, 0, quick)
-        made = {OURS: asked} | {v.name: made_as(asked, v) for v in ABLATIONS if differs(v, asked)}
-        known = {
-            name: kept["errors"]
-            for name, each in made.items()
-            if (kept := made_with(each, folder_of(root, task.name, name) / ERRORS)) is not None
-        }
+        own = {v.name: errors_of(root, task.name, v, asked) for v in ABLATIONS if differs(v, asked)}
+        own = {OURS: errors_of(root, task.name, None, asked), **own}
+        known = {name: errors for name, errors in own.items() if errors is not None}
         if OURS in known and len(known) > 1:
             found[task.name] = known
     return summary(found)
 
 
+def errors_of(
+    root: Path, task: str, variant: Variant | None, asked: Mapping[str, Any]
+) -> Errors | None:
+    """The errors of a variant, of M3TR itself without one, where they are there."""
+    name, made = (OURS, asked) if variant is None else (variant.name, made_as(asked, variant))
+    kept = made_with(made, folder_of(root, task, name) / ERRORS)
+    return None if kept is None else kept["errors"]
+
+
 def of_full(base: Path, fold: Path, own: Path, asked: Mapping[str, Any]) -> Path:
     """The trained workspace of the full model, that of `results` where it is there."""
-    workspace = fold if trained(fold, asked) else own
+    if trained(fold, asked):
+        shutil.rmtree(own / "artifacts", ignore_errors=True)
+        keep_errors(own, asked, lambda: fold)
+        return fold
 
     def train() -> Path:
-        if workspace == own:
-            train_fold(base, own, asked)
-        return workspace
+        train_fold(base, own, asked)
+        return own
 
+    if not (own / MODEL).exists():  # the errors are those of a fold that is gone
+        (own / ERRORS).unlink(missing_ok=True)
     keep_errors(own, asked, train)
-    return workspace
+    return own
 
 
 def of_variant(full: Path, own: Path, asked: Mapping[str, Any], variant: Variant) -> None:

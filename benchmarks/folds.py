@@ -43,7 +43,7 @@ SHARED = {"trajectories": (TRAJECTORIES, {"hawkes"}), "bank": (BANK, {"hawkes", 
 
 def prepare(dataset: str, root: Path, quick: bool) -> Path:
     """A workspace with data and features of all videos of the dataset; made once."""
-    base = root / "datasets" / dataset
+    base = root / "datasets" / (f"{dataset}-quick" if quick else dataset)
     if not (base / RESULT).exists():
         shutil.rmtree(base, ignore_errors=True)
         seconds: dict[str, float] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks import ablations, harness, results_page, scores
-from benchmarks.folds import RESULT, VIDEOS, run_fold, scored_rows
+from benchmarks.folds import RESULT, VIDEOS, made_with, run_fold, scored_rows
 from benchmarks.pool import pool
 from benchmarks.tasks import ABLATIONS, ROWS, Task, Variant, differs, named, settings
 from benchmarks.workspaces import REPOSITORY, SIMULATED
@@ -50,13 +50,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if options.track:
             connect(root)  # a server that does not answer is told now
         rows = [variant for variant in ROWS if variant in variants]
-        run_tasks(root, tasks, options.jobs, options.quick, rows)
+        failed = run_tasks(root, tasks, options.jobs, options.quick, rows)
         if options.ablations:
             ablations.ablate(root, tasks, variants, options.jobs, options.quick)
         found = collect(root, tasks, options.quick)
         text = results_page.page(found)
         print(text)
-        whole = not (options.quick or options.tasks)
+        whole = "ablations" in found and not (
+            options.quick or options.tasks or options.skip or failed
+        )
         folder = options.out or (REPOSITORY / "docs" if whole else root)
         folder.mkdir(parents=True, exist_ok=True)
         files = {"results.md": text, "results.json": json.dumps(rounded(found), indent=1) + "\n"}
@@ -64,6 +66,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             (folder / name).write_text(content)
         if options.track:
             track(root, found, [folder / name for name in files], code)
+    if failed:
+        raise InputError(f"{', '.join(failed)} failed; the reasons are said above")
     return {name: task["rows"] for name, task in found["tasks"].items()}
 
 
@@ -143,14 +147,18 @@ def collect(root: Path, tasks: Sequence[Task], quick: bool) -> dict[str, Any]:
     Returns
     -------
     dict
-        `quick`; `tasks`: by name the dataset, whether it is `simulated`, `folds` (sizes, scores by
-        row, label and horizon), `rows` (headlines), `ratios`, `groups`, `later` (the noise floor);
+        `quick`; `tasks`: by name `dataset`, `simulated`, `more`, `split`, `nominal`, `seeds`,
+        `folds` (sizes, scores by row, label and horizon), `rows` (headlines), `ratios`, `groups`;
         `across`; `ablations`, where some are there, as `ablations.collect` returns them.
     """
     found: dict[str, Any] = {"quick": quick, "tasks": {}}
     for task in tasks:
         folders = [root / "tasks" / task.name / str(i) for i in range(folds_of(task, quick))]
-        folds = [read_fold(folder) for folder in folders if (folder / RESULT).exists()]
+        folds = [
+            read_fold(folder)
+            for fold, folder in enumerate(folders)
+            if made_with(settings(task, fold, quick), folder / RESULT) is not None
+        ]
         if folds:
             found["tasks"][task.name] = of_task(task, folds)
     found["across"] = scores.across(found["tasks"])

@@ -59,20 +59,20 @@ def test_errors_are_kept_with_the_settings_they_were_made_with(
 
 
 def test_what_was_scored_is_not_trained_again(tmp_path: Path) -> None:
-    from benchmarks.ablations import ERRORS, of_full, of_variant
-    from benchmarks.tasks import TASKS, Variant, settings
+    from benchmarks.ablations import ERRORS, ablate, folder_of, made_as
+    from benchmarks.folds import RESULT
+    from benchmarks.tasks import ABLATIONS, TASKS, settings
     from m3tr.workspace import write_json
 
-    asked = settings(TASKS["S400"], 0, quick=True)
-    variant = Variant("-text", "CFR", {"bank": {"k": 3}}, "text")
-    varied = asked | {"bank": asked["bank"] | {"k": 3}, "without": "text"}
-    nothing, full, own = (tmp_path / name for name in ("nothing", "M3TR", "-text"))
-    write_json({"settings": asked, "errors": KNOWN}, full / ERRORS)
-    write_json({"settings": varied, "errors": KNOWN}, own / ERRORS)
+    asked, text = settings(TASKS["S400"], 0, quick=True), "-text"
+    (variant,) = (v for v in ABLATIONS if v.name == text)
+    for name, made in (("M3TR", asked), (text, made_as(asked, variant))):
+        write_json({"settings": made, "errors": KNOWN}, folder_of(tmp_path, "S400", name) / ERRORS)
     # there is no data to train on
-    assert of_full(nothing, nothing, full, asked) == full
-    of_variant(full, own, asked, variant)
-    assert {path.name for path in own.iterdir()} == {ERRORS}
+    write_json({"seconds": {}}, tmp_path / "datasets" / "sample-quick" / RESULT)
+    before = sorted(tmp_path.rglob("*"))
+    ablate(tmp_path, [TASKS["S400"]], [variant], 1, quick=True)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_table_has_what_was_made_with_the_settings_of_today(tmp_path: Path) -> None:
